@@ -1,0 +1,1 @@
+"""One module for each tool, the only one that imports it."""

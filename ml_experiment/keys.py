@@ -1,0 +1,95 @@
+"""What makes a job run again, besides its inputs: one small canonical file for each case.
+
+A key holds names and values of everything that a job's result depends on and that is no input
+file: command, code, parameters, seed, threads, environment. It is an ordinary input of the rule,
+rewritten only when its content changes. Versions of ml-experiment, cores, executor and the
+checkout's place are not in it. Nor are an axis's other values or the number of replicates, so
+adding one runs only the new jobs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan
+
+PARTS = {  # a key's entries, as `status` names a change of them
+    "run": "code",
+    "call": "code",
+    "code": "code",
+    "params": "parameter",
+    "matrix": "parameter",
+    "seed": "seed",
+    "environment": "environment",
+    "threads": "threads",
+    "gpus": "threads",
+    "inputs": "inputs",
+    "outputs": "outputs",
+    "rows": "inputs",
+}
+
+
+def of_case(plan: Plan, job: Job) -> dict[str, Any]:
+    """The key of a job's case, equal for all its replicates."""
+    work = job.case.work
+    any_replicate = Job(job.step, job.case, Replicate(MATCHING) if job.step.replicated else Replicate())
+    key: dict[str, Any] = {
+        "code": dict(job.case.code.files),
+        "environment": environment(plan, work.environment),
+        "inputs": plan.inputs(any_replicate),
+        "matrix": dict(job.case.values),
+        "outputs": job.step.files,
+        "params": dict(job.case.params),
+        "seed": _seed(plan, job.step),
+        "threads": work.threads,
+    }
+    key["run" if work.run is not None else "call"] = work.run or work.call
+    if work.gpus:
+        key["gpus"] = work.gpus
+    return key
+
+
+def of_table(plan: Plan, step: StepPlan) -> dict[str, Any]:
+    """The key of a step's table: its rows, so that the table's job needs nothing else."""
+    rows = [
+        {
+            "axes": {axis: job.case.values[axis] for axis in step.axes},
+            "metrics": plan.metrics(job),
+            "replicate": job.replicate.label,
+            "seed": plan.seed(job),
+        }
+        for job in plan.jobs(step)
+    ]
+    return {"axes": list(step.axes), "rows": rows}
+
+
+def environment(plan: Plan, name: str | None) -> dict[str, str] | None:
+    """An environment as it stands in a key."""
+    return None if name is None else {"name": name, "digest": plan.environments[name]}
+
+
+def _seed(plan: Plan, step: StepPlan) -> dict[str, Any] | None:
+    if step.step.seeding == "none":
+        return None
+    seed: dict[str, Any] = {"seeding": step.step.seeding, "stream": plan.stream(step)}
+    if step.replicates[0].seed is None:  # listed seeds stand in the paths instead
+        seed["root"] = plan.experiment.seed
+    return seed
+
+
+def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The parts in which two keys differ, as `code`, `parameter C`, `seed`, …; sorted."""
+    found = set()
+    for entry in {*old, *new}:
+        before, after = old.get(entry), new.get(entry)
+        if before == after and type(before) is type(after):
+            continue
+        word = PARTS.get(entry, entry)
+        if entry in {"params", "matrix", "code"} and isinstance(before, dict):
+            names = {*before, *(after or {})}
+            kept = after or {}
+            differing = [n for n in names if before.get(n, names) != kept.get(n, names)]
+            found |= {f"{word} {name}" for name in differing}
+        else:
+            found.add(word)
+    return sorted(found)

@@ -1,0 +1,112 @@
+"""A job's command line: launch prefix + the user's command.
+
+The prefix sources boot/env.sh, which sets what makes a program's result its own (threads as
+*declared*, hash seed, time zone, locale, the boot folder on PYTHONPATH), and hands over the job's
+values as variables. The line is what Snakemake prints, and a person can paste it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import placeholders, seeds
+from ml_experiment.errors import UserError
+from ml_experiment.hashing import canonical
+from ml_experiment.model import seconds
+from ml_experiment.plan import Job, Plan
+
+BOOT = Path(__file__).parent / "boot"
+MAX_COMMAND = 100_000  # bytes; the kernel takes 128 KiB as one argument
+
+
+def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, Any]:
+    """What placeholders, variables and functions get."""
+    return {
+        "checkpoints": dict(checkpoints),
+        "inputs": plan.inputs(job),
+        "matrix": dict(job.case.values),
+        "metrics": plan.metrics(job),
+        "outputs": plan.outputs(job),
+        "params": dict(job.case.params),
+        "replicate": job.replicate.index,
+        "seed": plan.seed(job),
+        "threads": job.case.work.threads,
+    }
+
+
+def command(job: Job, given: Mapping[str, Any]) -> str:
+    """The user's command, with every value in it quoted.
+
+    Raises:
+        UserError: it is longer than a command line may be.
+    """
+    if job.case.template is not None:
+        text = placeholders.render(job.case.template, given)
+    else:
+        words = ["python", str(BOOT / "call.py"), job.case.work.call or "", canonical(dict(given))]
+        text = shlex.join(words)
+    if len(text.encode()) > MAX_COMMAND:
+        raise UserError(
+            f"the command of {job.id} has {len(text.encode()):,} bytes",
+            expected=f"at most {MAX_COMMAND:,}",
+            hint="take STEP.table, which is one file, in the place of a long list of inputs",
+        )
+    return text
+
+
+def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = False) -> str:
+    """The words before the command. A function gets its values as arguments instead."""
+    listed = job.replicate.seed
+    boot: dict[str, Any] = {
+        "replicate": job.replicate.index if listed is None else 0,
+        "report": plan.boot(job),
+        "root": plan.experiment.seed if listed is None else listed,
+        "seeding": job.step.step.seeding,
+        "stream": plan.stream(job.step),
+        "threads": job.case.work.threads,
+    }
+    if resumed:
+        boot["resumed"] = True
+    shown = given if job.case.template is not None else {"seed": given["seed"]}
+    return _prefix(boot, plan.experiment.seed, shown, seconds(job.case.work.timeout))
+
+
+def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, seeding: str) -> str:
+    """The prefix of a rule that was written by hand; `job` names it in paths."""
+    root = plan.experiment.seed
+    boot = {
+        "replicate": replicate,
+        "report": plan.state("boot", f"{job}.jsonl"),
+        "root": root,
+        "seeding": seeding,
+        "stream": stream,
+        "threads": threads,
+    }
+    seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
+    return _prefix(boot, root, {"replicate": replicate, "seed": seed, "threads": threads}, None)
+
+
+def variables(given: Mapping[str, Any]) -> dict[str, str]:
+    """The values as variables, sorted. Two names that become one variable are both left out."""
+    found: dict[str, list[str]] = {}
+    for group, value in given.items():
+        held = value.items() if isinstance(value, dict) else [(None, value)]
+        for name, item in held:
+            if item is not None:
+                variable = placeholders.variable(group, name)
+                found.setdefault(variable, []).append(placeholders.as_text(item))
+    return {name: texts[0] for name, texts in sorted(found.items()) if len(texts) == 1}
+
+
+def _prefix(boot: Mapping[str, Any], root: int, given: Mapping[str, Any], limit: int | None) -> str:
+    python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
+    setup = [".", str(BOOT / "env.sh"), str(boot["threads"]), str(seeds.hash_seed(root)), python]
+    words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
+    environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
+    words += ["env", *(f"{name}={value}" for name, value in environ.items())]
+    return f"{shlex.join(setup)}; {shlex.join(words)}"

@@ -1,0 +1,148 @@
+"""What an experiment file may say, as frozen data without I/O.
+
+The descriptions are what a message gives as "expected", what the published JSON schema shows in
+an editor, and what docs/experiment.md is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
+AXIS = r"^[A-Za-z][A-Za-z0-9_]*$"
+
+Name = Annotated[str, Field(pattern=NAME)]
+AxisName = Annotated[str, Field(pattern=AXIS)]
+Text = Annotated[str, Field(min_length=1)]
+Scalar = bool | int | float | str
+AxisValues = Annotated[tuple[Scalar, ...], Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+Seeding = Literal["full", "variables", "none"]
+
+
+class Frozen(BaseModel):
+    """Strict (no `"2"` for 2), closed (no unknown keys), immutable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Replicates(Frozen):
+    """Replicates under seeds that the user chose."""
+
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = Field(
+        description="a list of whole numbers from 0 to 2147483647, each the seed of one replicate"
+    )
+
+
+class Matrix(BaseModel):
+    """The axes of a step, as in GitHub's workflows: any further key is an axis with its values."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+    __pydantic_extra__: dict[str, AxisValues]
+
+    axes: tuple[AxisName, ...] = Field(
+        (), description="a list of names of the experiment's axes, such as [method]"
+    )
+    include: tuple[dict[str, Scalar], ...] = Field(
+        (), description="a list of mappings, each adding values to a combination, or a new one"
+    )
+    exclude: tuple[dict[str, Scalar], ...] = Field(
+        (), description="a list of mappings, each naming the combinations to leave out"
+    )
+
+
+class Work(Frozen):
+    """What a job does and needs: the part of a step that may differ between its cases."""
+
+    run: Text | None = Field(
+        None, description="a shell command with placeholders such as {inputs.train}"
+    )
+    call: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = Field(
+        None, description="a Python function as module:function, such as scripts.fit:fit"
+    )
+    inputs: Mapping[Name, Text | tuple[Text, ...]] = Field(
+        {},
+        description="a mapping of names to references (step.output), paths, or lists of them",
+    )
+    params: Mapping[Name, Any] = Field({}, description="a mapping of parameter names to values")
+    environment: Name | None = Field(None, description="the name of a folder in envs/")
+    threads: Annotated[int, Field(ge=1)] = Field(
+        1, description="how many threads a job uses, a whole number from 1"
+    )
+    mem_mb: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="how much memory a job needs, in MB, a whole number from 1"
+    )
+    gpus: Annotated[float, Field(ge=0)] | Annotated[int, Field(ge=0)] = Field(
+        0, description="how many GPUs a job needs, such as 1 or 0.5"
+    )
+    timeout: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^\d+[smhd]$")] | None = (
+        Field(None, description="the longest that a job may take: seconds, or 90s, 30m, 2h, 1d")
+    )
+    env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
+        (), description="a list of environment variables to pass through, never recorded"
+    )
+
+
+class Step(Work):
+    """One declared step; it is one job, or one for each case and replicate."""
+
+    like: Name | None = Field(None, description="the name of the step whose keys this one takes")
+    outputs: Mapping[Name, Text] = Field(
+        {}, description="a mapping of names to file names; a folder's ends with /"
+    )
+    metrics: Text | None = Field(
+        None, description="the name of the file that the step writes its metrics to"
+    )
+    retries: Annotated[int, Field(ge=0)] = Field(
+        0, description="how often a failed job is tried again, a whole number from 0"
+    )
+    matrix: tuple[AxisName, ...] | Matrix = Field(
+        (), description="a list of axes, or a mapping with axes, include, exclude"
+    )
+    cases: Mapping[AxisName, Mapping[str, Work]] = Field(
+        {}, description="axis: {value: {keys of the step that differ for this value}}"
+    )
+    replicates: Annotated[int, Field(ge=1)] | Replicates | None = Field(
+        None, description="how many replicates, a whole number from 1, or {seeds: [0, 1, 2]}"
+    )
+    checkpoints: Mapping[Name, Text] = Field(
+        {}, description="a mapping of names to folders (or files) kept until the job succeeds"
+    )
+    seed_as: Name | None = Field(
+        None, description="the seed stream, where it is not the step's own name"
+    )
+    seeding: Seeding = Field(
+        "full", description="full, variables (no generator is seeded) or none (nothing is random)"
+    )
+
+
+class Experiment(Frozen):
+    """One experiment, after `extends`, variant, overrides and `like`."""
+
+    name: Text = Field(description="the experiment's name")
+    extends: Text | None = Field(None, description="the path of the file that this one changes")
+    seed: Seed = Field(
+        0, description="the root of every seed, a whole number from 0 to 2147483647"
+    )
+    environment: Name | None = Field(None, description="the name of a folder in envs/")
+    params: Mapping[Name, Any] = Field({}, description="parameters shared by all steps")
+    axes: Mapping[AxisName, AxisValues] = Field(
+        {}, description="a mapping of axis names to lists of values"
+    )
+    steps: Mapping[Name, Step] = Field(
+        {}, description="a mapping of step names to steps, each with run or call"
+    )
+    variants: Mapping[Name, Mapping[str, Any]] = Field(
+        {}, description="name: {dotted key: value}, such as smoke: {steps.fit.replicates: 2}"
+    )
+
+
+def seconds(timeout: int | str | None) -> int | None:
+    """A `timeout` in seconds: 90, "90s", "30m", "2h" and "1d" are all understood."""
+    if timeout is None or isinstance(timeout, int):
+        return timeout
+    return int(timeout[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[timeout[-1]]

@@ -1,0 +1,273 @@
+"""The user's code, read but never run: what a step's command consists of.
+
+A step's code is its script or its function's module, and those of the project's own modules that
+it imports, directly or not. They are found by reading import statements; what is imported in
+another way (importlib, exec) is not seen here, and the boot report names it after the run.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.machinery
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from ml_experiment import hashing
+from ml_experiment.errors import did_you_mean
+from ml_experiment.placeholders import Template
+
+INTERPRETERS = re.compile(r"^(python[\d.]*|Rscript|bash|sh|julia|node|perl|ruby)$")
+MAX_BYTES = 1 << 20  # a literal path to more than this is data, not code
+_VARIABLE = re.compile(r"\bML_EXPERIMENT_[A-Z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a Python function takes.
+
+    Attributes:
+        names: all parameters that can be given by name or position, in order.
+        required: those without a default.
+        rest: whether it has `**kwargs`.
+    """
+
+    names: tuple[str, ...]
+    required: frozenset[str]
+    rest: bool
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code of a command.
+
+    Attributes:
+        files: path relative to the workspace -> MD5, sorted by path.
+        variables: the ML_EXPERIMENT_ variables that the command or its files mention.
+        signature: of a called function; None where it is not known without running code.
+        problems: (what, hint) of what is missing.
+    """
+
+    files: Mapping[str, str]
+    variables: frozenset[str]
+    signature: Signature | None = None
+    problems: tuple[tuple[str, str | None], ...] = ()
+
+
+def of_run(template: Template, folder: Path) -> Code:
+    """The code of a shell command: the files of the workspace that it names, and their imports."""
+    words = template.words
+    problems: list[tuple[str, str | None]] = []
+    files: set[Path] = set()
+    for index, word in enumerate(words):
+        following = words[index + 1] if index + 1 < len(words) else ""
+        if INTERPRETERS.match(word.rpartition("/")[2]):
+            if following == "-m" and index + 2 < len(words):
+                files.update(_module(words[index + 2], (folder, folder / "src"), folder))
+            elif _missing_script(following, folder):
+                problems.append((f"no such script: {following}", _nearest_file(following, folder)))
+        for name in {word, word.partition("=")[2]}:
+            path = _literal(name, folder)
+            if path is not None:
+                files.add(path)
+    text = "".join(part for part in template.parts if isinstance(part, str))
+    return _code(files, folder, text, None, problems)
+
+
+def of_files(paths: Iterable[str], folder: Path) -> Code:
+    """The code of a hand-written rule: files that it names itself, and their imports."""
+    problems: list[tuple[str, str | None]] = []
+    files: set[Path] = set()
+    for name in paths:
+        path = folder / name
+        if path.is_file():
+            files.add(path)
+        else:
+            problems.append((f"no such script: {name}", _nearest_file(name, folder)))
+    return _code(files, folder, "", None, problems)
+
+
+def of_call(target: str, folder: Path) -> Code:
+    """The code of `module:function`: the module, its imports, the function's signature."""
+    module, _, function = target.partition(":")
+    found = _module(module, (folder, folder / "src"), folder)
+    path = found[-1] if found else _installed(module)
+    if path is None:
+        hint = _nearest_file(module.replace(".", "/") + ".py", folder)
+        return Code({}, frozenset(), None, ((f"no such module: {module}", hint),))
+    signature, names = _find_function(path, function)
+    problems: list[tuple[str, str | None]] = []
+    if function.partition(".")[0] not in names and names:
+        problems.append((f"no function {function} in {module}", did_you_mean(function, names)))
+    return _code(set(found), folder, "", signature, problems)
+
+
+def _code(
+    files: set[Path],
+    folder: Path,
+    text: str,
+    signature: Signature | None,
+    problems: list[tuple[str, str | None]],
+) -> Code:
+    everything = _with_imports(files, folder)
+    digests = {}
+    variables = set(_VARIABLE.findall(text))
+    for path in everything:
+        digest, mentioned = _read(path, _stamp(path))
+        digests[path.relative_to(folder).as_posix()] = digest
+        variables |= mentioned
+    return Code(dict(sorted(digests.items())), frozenset(variables), signature, tuple(problems))
+
+
+def _with_imports(files: set[Path], folder: Path) -> set[Path]:
+    seen: set[Path] = set()
+    waiting = sorted(files)
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        if path.suffix == ".py":
+            roots = (path.parent, folder, folder / "src")
+            for module in _imports(path, _stamp(path), folder):
+                waiting.extend(_module(module, roots, folder))
+    return seen
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _read(path: Path, _: tuple[int, int]) -> tuple[str, frozenset[str]]:
+    text = path.read_text("utf-8", "replace")
+    return hashing.of_file(path), frozenset(_VARIABLE.findall(text))
+
+
+@cache
+def _imports(path: Path, _: tuple[int, int], folder: Path) -> tuple[str, ...]:
+    """The modules that a file imports, with all their parents' names in absolute form."""
+    tree = _tree(path)
+    package = list(path.relative_to(folder).parts[:-1])
+    found: list[str] = []
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            found.append(base)
+            found.extend(f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+    return tuple(name for name in dict.fromkeys(found) if name)
+
+
+def _tree(path: Path) -> ast.Module | None:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # for another Python than this one, perhaps: it will say so
+        return None
+
+
+def _module(name: str, roots: tuple[Path, ...], folder: Path) -> list[Path]:
+    """The files of a module of the project: its packages' __init__, then itself; or nothing."""
+    parts = name.split(".")
+    for root in roots:
+        files = []
+        for end in range(1, len(parts) + 1):
+            base = root.joinpath(*parts[:end])
+            if (base / "__init__.py").is_file():
+                files.append(base / "__init__.py")
+            elif base.with_suffix(".py").is_file():
+                files.append(base.with_suffix(".py"))
+                break
+            elif not base.is_dir():
+                break
+        inside = [file for file in files if file.is_relative_to(folder)]
+        if inside and "site-packages" not in inside[-1].parts:
+            return inside
+    return []
+
+
+def _installed(module: str) -> Path | None:
+    """The file of a module that is installed beside us, found without importing a package."""
+    search: Iterable[str] | None = None
+    spec = None
+    for part in _prefixes(module):
+        spec = importlib.machinery.PathFinder.find_spec(part, search)  # type: ignore[arg-type]
+        if spec is None:
+            return Path(os.devnull) if part in sys.builtin_module_names else None
+        search = spec.submodule_search_locations or []
+    return Path(spec.origin) if spec and spec.origin else Path(os.devnull)
+
+
+def _prefixes(module: str) -> list[str]:
+    parts = module.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+
+
+def _find_function(path: Path, function: str) -> tuple[Signature | None, frozenset[str]]:
+    """A function's signature, and every name that its module binds at the top."""
+    tree = _tree(path) if path.suffix == ".py" else None
+    if tree is None:
+        return None, frozenset()
+    names: set[str] = set()
+    signature = None
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+            if node.name == function and isinstance(node, ast.FunctionDef):
+                signature = None if node.decorator_list else _signature(node)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        else:
+            names |= {
+                inner.id
+                for inner in ast.walk(node)
+                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+            }
+    if "*" in names or "__getattr__" in names:  # anything may be there
+        return signature, frozenset()
+    return signature, frozenset(names)
+
+
+def _signature(node: ast.FunctionDef) -> Signature:
+    arguments = node.args
+    positional = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args)]
+    required = positional[: len(positional) - len(arguments.defaults)]
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        positional.append(argument.arg)
+        if default is None:
+            required.append(argument.arg)
+    return Signature(tuple(positional), frozenset(required), arguments.kwarg is not None)
+
+
+def _literal(name: str, folder: Path) -> Path | None:
+    """A word of a command as a file of the workspace."""
+    if not name or "\0" in name or len(name) > 1000:
+        return None
+    path = Path(os.path.normpath(folder / name))
+    try:
+        inside = path.is_relative_to(folder) and path.is_file()
+        return path if inside and path.stat().st_size <= MAX_BYTES else None
+    except OSError:
+        return None
+
+
+def _missing_script(word: str, folder: Path) -> bool:
+    """Whether the word behind an interpreter is a script that is not there."""
+    if not word or word.startswith(("-", "$", "<", "|", ";", "&")) or "\0" in word:
+        return False
+    return "." in word and not (folder / word).exists()
+
+
+def _nearest_file(name: str, folder: Path) -> str | None:
+    parent = (folder / name).parent
+    if not parent.is_dir():
+        return f"the folder {os.path.relpath(parent, folder)} is not there"
+    here = [file.name for file in parent.iterdir() if file.suffix == Path(name).suffix]
+    return did_you_mean(Path(name).name, here)

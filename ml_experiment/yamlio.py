@@ -1,0 +1,203 @@
+"""YAML and JSON, read safely and with the line of everything.
+
+YAML 1.2's core schema: `no` is a string, `1e3` a number, a date a string. Tags, duplicate keys,
+merge keys and aliases that contain themselves are refused. Mapping keys are always strings, as
+they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from yaml.cyaml import CParser  # libyaml: every wheel of PyYAML has it
+from yaml.resolver import Resolver
+
+from ml_experiment.errors import ExperimentError, Place, Problem
+
+MAX_NODES = 1_000_000  # aliases of aliases can grow a small file without end
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and where it was written. The value is a dict or list of nodes, or a scalar."""
+
+    value: dict[str, Node] | list[Node] | str | int | float | bool | None
+    place: Place
+
+    def plain(self) -> Any:
+        """The value without places; lists as tuples, since the model is immutable."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return tuple(node.plain() for node in self.value)
+        return self.value
+
+
+_SCALARS = (
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", list("tTfF")),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        list("-+0123456789."),
+    ),
+)
+
+
+class _Loader(CParser, Resolver):
+    """Composes nodes; constructs nothing."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def __init__(self, text: str) -> None:
+        CParser.__init__(self, text)
+        Resolver.__init__(self)
+
+
+for _tag, _pattern, _first in _SCALARS:
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), _first)
+
+
+def read(text: str, file: str) -> Node:
+    """The document in `text`; `file` is its name in messages. JSON where the name ends so.
+
+    Raises:
+        ExperimentError: with every problem of the form; what the values mean is not looked at.
+    """
+    if file.endswith(".json"):
+        _check_json(text, file)
+        text = text.replace("\t", " ")  # valid JSON has tabs between values only, YAML has none
+    try:
+        loader = _Loader(text.removeprefix("\ufeff"))
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else None
+        what = f"not valid YAML: {error.problem or error.context}"
+        hint = "a value that holds ': ' or ' #', or begins with one of {[&*!|>%@, needs quotes"
+        raise ExperimentError([Problem(what, Place(file, line), hint=hint)]) from None
+    except (yaml.YAMLError, ValueError) as error:
+        what = f"not valid YAML: {str(error).splitlines()[0]}"
+        raise ExperimentError([Problem(what, Place(file, 1))]) from None
+    builder = _Builder(file)
+    node = Node({}, Place(file, 1)) if root is None else builder.build(root, (), frozenset())
+    if builder.problems:
+        raise ExperimentError(builder.problems)
+    return node
+
+
+def of_data(data: Any, place: Place) -> Node:
+    """Plain data (an override) as nodes, all at one place."""
+    if isinstance(data, dict):
+        return Node({str(key): of_data(value, place) for key, value in data.items()}, place)
+    if isinstance(data, list | tuple):
+        return Node([of_data(value, place) for value in data], place)
+    return Node(data, place)
+
+
+def read_value(text: str) -> Any:
+    """One YAML value, such as the right side of `--set a.b=VALUE`."""
+    return read(text, "value").plain() if text.strip() else ""
+
+
+def _check_json(text: str, file: str) -> None:
+    try:
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        what = f"not valid JSON: {error.msg}"
+        raise ExperimentError([Problem(what, Place(file, error.lineno))]) from None
+
+
+class _Builder:
+    """Turns composed nodes into ours, gathering problems as it goes."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.count = 0
+
+    def build(self, node: yaml.Node, path: tuple[str, ...], open_: frozenset[int]) -> Node:
+        place = Place(self.file, node.start_mark.line + 1)
+        self.count += 1
+        if id(node) in open_ or self.count > MAX_NODES or len(path) > 100:
+            self.problem("an alias that contains itself, or too many values", place, path)
+            return Node(None, place)
+        if isinstance(node, yaml.MappingNode) and self.plain_tag(node, "map", path):
+            return Node(self.mapping(node, path, open_ | {id(node)}), place)
+        if isinstance(node, yaml.SequenceNode) and self.plain_tag(node, "seq", path):
+            inside = open_ | {id(node)}
+            items = [self.build(n, (*path, str(i)), inside) for i, n in enumerate(node.value)]
+            return Node(items, place)
+        if isinstance(node, yaml.ScalarNode):
+            return Node(self.scalar(node, path), place)
+        return Node(None, place)
+
+    def mapping(
+        self, node: yaml.MappingNode, path: tuple[str, ...], open_: frozenset[int]
+    ) -> dict[str, Node]:
+        built: dict[str, Node] = {}
+        for key_node, value_node in node.value:
+            place = Place(self.file, key_node.start_mark.line + 1)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problem("a key that is not a plain name", place, path)
+                continue
+            key = str(key_node.value)
+            if key in built:
+                self.problem("this key is here twice", place, (*path, key))
+            elif key == "<<" and key_node.style is None:
+                hint = "use `extends:` or `like:`, or write the keys out"
+                self.problem("YAML merge keys are not read", place, (*path, key), hint)
+            child = self.build(value_node, (*path, key), open_)
+            built[key] = Node(child.value, place)
+        return built
+
+    def scalar(self, node: yaml.ScalarNode, path: tuple[str, ...]) -> Any:
+        tag = node.tag.removeprefix("tag:yaml.org,2002:")
+        text = str(node.value)
+        if tag == "str":
+            return text
+        if tag in {"null", "bool", "int", "float"} and _matches(tag, text) and len(text) < 1000:
+            return _convert(tag, text)
+        self.plain_tag(node, "str", path)
+        return None
+
+    def plain_tag(self, node: yaml.Node, kind: str, path: tuple[str, ...]) -> bool:
+        if node.tag == f"tag:yaml.org,2002:{kind}":
+            return True
+        place = Place(self.file, node.start_mark.line + 1)
+        shown = node.tag.replace("tag:yaml.org,2002:", "!!")
+        self.problem(
+            f"a YAML tag ({shown})", place, path, "write a plain value: tags are never followed"
+        )
+        return False
+
+    def problem(
+        self, what: str, place: Place, path: tuple[str, ...], hint: str | None = None
+    ) -> None:
+        self.problems.append(Problem(what, place, ".".join(path) or None, hint=hint))
+
+
+def _matches(tag: str, text: str) -> bool:
+    return any(name == tag and re.match(pattern, text) for name, pattern, _ in _SCALARS)
+
+
+def _convert(tag: str, text: str) -> Any:
+    if tag == "null":
+        return None
+    if tag == "bool":
+        return text.lower() == "true"
+    if tag == "int":
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text, base)
+    lower = text.lower()
+    if lower.endswith((".inf", ".nan")):
+        sign = -1.0 if lower.startswith("-") else 1.0
+        return math.nan if lower.endswith(".nan") else sign * math.inf
+    return float(text)
