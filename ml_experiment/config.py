@@ -43,6 +43,7 @@ class Loaded:
         file: the experiment file, relative to `folder`.
         folder: the workspace: paths in the experiment are relative to it.
         variant: the chosen variant, or None.
+        config: what was given as Snakemake's config: the file, the variant, overrides.
         overridden: whether a variant or an override changed what the file says.
         places: the file and line of each key.
         problems: what is wrong so far; references are checked by the plan.
@@ -53,6 +54,7 @@ class Loaded:
     file: str
     folder: Path
     variant: str | None
+    config: Mapping[str, Any]
     overridden: bool
     places: Mapping[KeyPath, Place]
     problems: tuple[Problem, ...]
@@ -106,6 +108,7 @@ def load(file: Path, config: Mapping[str, Any] | None = None) -> Loaded:
         file=file.name,
         folder=file.resolve().parent,
         variant=None if variant is None else str(variant),
+        config=MappingProxyType(dict(config or {})),
         overridden=variant is not None or bool(overrides),
         places=MappingProxyType(_places(root, (), {})),
         problems=tuple(problems),

@@ -2,8 +2,8 @@
 
 `{inputs.x}`, `{outputs.x}`, `{params.x}`, `{matrix.x}`, `{checkpoints.x}`, `{metrics}`, `{seed}`,
 `{threads}`, `{replicate}`; `{{` and `}}` are braces. A value is always quoted, so a placeholder
-may stand only where the shell reads a plain word: inside quotes, backticks, arithmetic or a
-here-document the quoting would mean something else, and that is refused.
+may stand only where the shell reads a plain word (see shell.py); elsewhere the quoting would mean
+something else, and that is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ml_experiment import shell
+
 GROUPS = ("inputs", "outputs", "params", "matrix", "checkpoints")
 SINGLES = ("metrics", "seed", "threads", "replicate")
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
-_HEREDOC = re.compile(r"<<-?\s*[\\'\"]?\w")
+# Paths and decimals stay readable. A bare word could be a keyword, a bare number before `>` a file
+# descriptor, a bare `=` an assignment: all else is quoted.
+_BARE = re.compile(r"[A-Za-z0-9_,:./-]*[./][A-Za-z0-9_,:./-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -46,118 +50,71 @@ class Template:
         return tuple(part for part in self.parts if isinstance(part, Placeholder))
 
     @property
+    def text(self) -> str:
+        """The command with `\\0` for each placeholder."""
+        return "".join(part if isinstance(part, str) else shell.HOLE for part in self.parts)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The command's literal words; a word that holds a placeholder has it as `\\0`."""
-        text = "".join(part if isinstance(part, str) else "\0" for part in self.parts)
         try:
-            lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&")
+            lexer = shlex.shlex(self.text, posix=True, punctuation_chars="();<>|&")
             lexer.whitespace_split = True
             lexer.commenters = ""
             return tuple(lexer)
         except ValueError:  # unbalanced quotes: bash will say so
-            return tuple(text.split())
+            return tuple(self.text.split())
 
 
 def parse(text: str) -> Template:
     """Read a command. Problems are gathered, not raised: the caller knows where it stands."""
     parts: list[str | Placeholder] = []
     problems: list[str] = []
-    shell = _Shell()
     end = 0
     for match in _TOKEN.finditer(text):
-        literal = text[end : match.start()]
-        shell.feed(literal)
-        parts.append(literal)
+        parts.append(text[end : match.start()])
         end = match.end()
         token = match.group()
         if token in ("{{", "}}"):
-            shell.feed(token[0])
             parts.append(token[0])
         elif len(token) == 1:
             problems.append(f"a single {token}: write {token}{token} for a brace")
+        elif text[: match.start()].endswith("$"):
+            problems.append(f"${token}: write ${{{token}}} for the shell's variable")
         else:
-            _add(token, text[: match.start()], shell, parts, problems)
-    shell.feed(text[end:])
+            group, dot, name = token[1:-1].partition(".")
+            if (group in GROUPS and name) or (group in SINGLES and not dot):
+                parts.append(Placeholder(group, name or None))
+            else:
+                problems.append(_unknown(token, group))
     parts.append(text[end:])
-    if shell.comment:
+    kept = tuple(part for part in parts if part != "")
+    problems.extend(_misplaced(Template(kept, ())))
+    return Template(kept, tuple(dict.fromkeys(problems)))
+
+
+def _unknown(token: str, group: str) -> str:
+    example = f"{{{group}.NAME}}" if group in GROUPS else "{inputs.NAME}, {params.NAME}, …"
+    return f"{token} names nothing: write {example}, or {{{token}}} for braces"
+
+
+def _misplaced(template: Template) -> list[str]:
+    """What is wrong with the places at which the placeholders stand."""
+    found = shell.scan(template.text)
+    problems = []
+    for placeholder, context in zip(template.placeholders, found.contexts, strict=True):
+        if context == shell.PROGRAM:
+            if placeholder.group == "params":  # the name of a builtin, such as eval, is no program
+                problems.append(f"{placeholder} in {context}: write env {placeholder}")
+        elif context is not None:
+            problems.append(
+                f"{placeholder} inside {context}: its value comes quoted; let it be a word by itself"
+            )
+    if found.comment:
         problems.append(
             "a comment inside run: where lines are folded it would swallow the rest of the command"
         )
-    return Template(tuple(part for part in parts if part != ""), tuple(problems))
-
-
-def _add(
-    token: str,
-    before: str,
-    shell: _Shell,
-    parts: list[str | Placeholder],
-    problems: list[str],
-) -> None:
-    group, dot, name = token[1:-1].partition(".")
-    known = (group in GROUPS and dot and name) or (group in SINGLES and not dot)
-    context = shell.context()
-    if before.endswith("$"):
-        problems.append(f"${token}: write ${{{token}}} for the shell's variable")
-    elif known:
-        parts.append(Placeholder(group, name or None))
-    else:
-        what = f"{token} names nothing"
-        example = f"{{{group}.NAME}}" if group in GROUPS else "{inputs.NAME}, {params.NAME}, …"
-        problems.append(f"{what}: write {example}, or {{{token}}} for braces")
-    if known and context:
-        problems.append(
-            f"{token} inside {context}: its value is quoted already, put it outside as a word"
-        )
-    shell.feed("x")  # a placeholder is a word: what follows it does not begin one
-
-
-class _Shell:
-    """How bash would read what was fed so far: in quotes, in a comment, and so on."""
-
-    def __init__(self) -> None:
-        self.quote = ""
-        self.escaped = False
-        self.comment = False
-        self.ansi = False
-        self.previous = " "
-        self.plain = ""  # outside of quotes only
-
-    def feed(self, text: str) -> None:
-        for char in text:
-            self._one(char)
-
-    def _one(self, char: str) -> None:
-        if self.escaped:
-            self.escaped = False
-            self.previous = "x"
-            self.plain += "x"
-            return
-        if char == "\\" and self.quote != "'":
-            self.escaped = True
-        elif self.quote:
-            if char == self.quote:
-                self.quote = ""
-        elif char in "'\"`":
-            self.ansi |= char == "'" and self.previous == "$"
-            self.quote = char
-        elif char == "#" and self.previous in " \t\n;|&(":
-            self.comment = True
-        if not self.quote:
-            self.plain += char
-        self.previous = char
-
-    def context(self) -> str | None:
-        if self.escaped:
-            return "a backslash escape"
-        if self.ansi:
-            return "a command that has $'…' before it"
-        if self.quote:
-            return {"'": "single quotes", '"': "double quotes", "`": "backticks"}[self.quote]
-        if self.plain.count("((") > self.plain.count("))") or "$[" in self.plain:
-            return "arithmetic"
-        if _HEREDOC.search(self.plain.replace("<<<", "")):
-            return "a here-document"
-        return None
+    return problems
 
 
 def variable(group: str, name: str | None = None) -> str:
@@ -184,5 +141,13 @@ def render(template: Template, values: Mapping[str, Any]) -> str:
             continue
         value = values[part.group] if part.name is None else values[part.group][part.name]
         items = value if isinstance(value, list | tuple) else [value]
-        words.append(" ".join(shlex.quote(as_text(item)) for item in items))
+        words.append(" ".join(_quoted(as_text(item)) for item in items))
     return "".join(words)
+
+
+def _quoted(text: str) -> str:
+    if _BARE.fullmatch(text):
+        return text
+    # After some syntax errors bash goes on with the next line: a value never begins a line.
+    inner = text.replace("'", "'\"'\"'").replace("\n", "'$'\\n''")
+    return f"'{inner}'"

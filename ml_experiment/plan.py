@@ -144,6 +144,7 @@ class Plan:
     folder: Path
     suffix: str  # of the results folder: "-smoke" for the variant smoke
     overridden: bool
+    config: Mapping[str, Any]  # what was given to Snakemake's --config
     environments: Mapping[str, str]  # name -> digest
     steps: Mapping[str, StepPlan]
     _jobs: dict[tuple[str, str, str], Job] = field(default_factory=dict, compare=False, repr=False)

@@ -79,6 +79,7 @@ class _Resolver:
             folder=self.loaded.folder,
             suffix=_suffix(self.loaded),
             overridden=self.loaded.overridden,
+            config=self.loaded.config,
             environments=self.environments(),
             steps=steps,
         )

@@ -17,7 +17,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import atomic, hashing, keys, launch, sources, workspace
+from ml_experiment import atomic, hashing, keys, launch, sources, staleness, workspace
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.plan import Job, Plan, StepPlan
 
@@ -40,10 +40,9 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         WorkflowError: everything that is wrong with the experiment.
     """
-    given = dict(config)
-    file = given.pop("experiment", None)
+    file = config.get("experiment")
     try:
-        opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, given))
+        opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, config))
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
     workspace.write_keys(opened.plan)
@@ -77,13 +76,24 @@ class Experiment:
 
     @property
     def targets(self) -> list[str]:
-        """Every output that the experiment declares."""
-        found: list[str] = []
+        """Every output that no other job takes, and the tables: what `rule all` asks for."""
+        taken: set[str] = set()
         for job in self.plan.all_jobs():
-            found.extend(self.plan.path(job, file) for file in job.step.files.values())
-        for table in self.tables:
-            found.extend(table.output)
-        return found
+            taken.update(_flat(self.plan.inputs(job)))
+            if job.step.tabled:
+                taken.add(self.plan.metrics(job) or "")
+        paths = [
+            self.plan.path(job, file)
+            for job in self.plan.all_jobs()
+            for file in job.step.files.values()
+        ]
+        tables = [path for table in self.tables for path in table.output]
+        return [path for path in [*paths, *tables] if path not in taken]
+
+    def started(self) -> None:
+        """Before the first job: outputs that were edited by hand are kept aside."""
+        for path, copy in staleness.keep_edited(self.plan):
+            print(f"{path} was edited by hand: a copy is in {copy}", file=sys.stderr)
 
     def path(self, reference: str) -> str | list[str]:
         """The path of `step.output`, or the paths where the step is many jobs.

@@ -8,6 +8,10 @@ experiment = _ml_experiment.experiment(config)
 workdir: experiment.folder
 
 
+onstart:
+    experiment.started()
+
+
 for _step in experiment.rules:
 
     rule:

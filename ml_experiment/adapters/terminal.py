@@ -1,0 +1,66 @@
+"""The live display of a run: a bar on a terminal, a line for each job elsewhere."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+WIDTH = 44  # columns for the names of what runs
+
+
+class Display:
+    """Jobs done, jobs running, time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        console = Console(file=stream)
+        self.console = console
+        self.running: dict[str, None] = {}
+        self.done = self.total = 0
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            columns = (BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+            names = TextColumn("{task.description}", markup=False)
+            self.bar = Progress(*columns, names, console=console, transient=True)
+            self.task = self.bar.add_task("planning", total=None)
+            self.bar.start()
+
+    def started(self, name: str) -> None:
+        """A job has been announced."""
+        self.running[name] = None
+        self._draw()
+
+    def finished(self, name: str, seconds: float) -> None:
+        """A job has succeeded."""
+        self.running.pop(name, None)
+        self.done += 1
+        self._line(f"done {name} ({seconds:.1f} s)")
+
+    def failed(self, name: str) -> None:
+        """An attempt of a job has failed."""
+        self.running.pop(name, None)
+        self._line(f"failed {name}")
+
+    def progress(self, done: int, total: int) -> None:
+        """Snakemake's own count."""
+        self.done, self.total = done, total
+        self._draw()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self.bar:
+            self.bar.stop()
+
+    def _line(self, text: str) -> None:
+        if self.bar:
+            self._draw()
+        else:
+            print(text, file=self.console.file, flush=True)
+
+    def _draw(self) -> None:
+        if self.bar:
+            names = f"{len(self.running)} running: " + ", ".join(self.running)
+            shown = names if len(names) <= WIDTH else names[: WIDTH - 1] + "…"
+            total = self.total or None
+            self.bar.update(self.task, completed=self.done, total=total, description=shown)

@@ -1,0 +1,180 @@
+"""What a program imported: distributions with versions, its own modules, and the rest.
+
+`importlib.metadata.packages_distributions` reads everything that is installed. This reads the
+names of the metadata folders beside what was imported, and their file lists only for a package
+whose name is not its distribution's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_BOOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+
+
+class Metadata:
+    """One `*.dist-info` or `*.egg-info`: name as in PEP 503, version, and where it is."""
+
+    def __init__(self, folder: str, entry: str) -> None:
+        name, _, version = entry.rpartition(".")[0].partition("-")
+        self.path = os.path.join(folder, entry)
+        self.name = normalised(name)
+        self.version = version.partition("-py")[0] or None
+
+    def provides(self, unit: str) -> bool:
+        """Whether its file list, or its list of top-level names, has the module `unit`."""
+        record = _bytes(os.path.join(self.path, "RECORD"))
+        if record:
+            start = b"\n" + unit.replace(".", "/").encode()
+            text = b"\n" + record
+            return start + b"/" in text or start + b"." in text
+        names = _bytes(os.path.join(self.path, "top_level.txt")).split()
+        return unit.partition(".")[0].encode() in names
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PEP 503 writes it."""
+    for sign in "_.":
+        name = name.replace(sign, "-")
+    while "--" in name:
+        name = name.replace("--", "-")
+    return name.lower()
+
+
+def imported(directory: str) -> dict[str, Any]:
+    """What `sys.modules` holds now, for a program that was started in `directory`.
+
+    Returns:
+        distributions: name to version (None where the metadata has none).
+        project: the files below `directory` that no environment holds, relative to it.
+        elsewhere: modules of no distribution that are outside of it, with their files.
+    """
+    project = set()
+    units: dict[str, dict[str, str]] = {}  # folder: {module: file}
+    package = "."  # the last outermost package, for packages precede their modules
+    for name, file in _files(directory):
+        if file.startswith(_BOOT) or _is_standard(file):
+            continue
+        inside = _inside(file, directory)
+        if inside is not None:
+            project.add(inside.replace(os.sep, "/"))
+        elif name not in ("__main__", "__mp_main__") and not name.startswith(package):
+            package = name + "."
+            folder, unit = _place(name, file)
+            units.setdefault(folder, {})[unit] = file
+    distributions, elsewhere = _resolved(units)
+    return {
+        "distributions": dict(sorted(distributions.items())),
+        "elsewhere": dict(sorted(elsewhere.items())),
+        "project": sorted(project),
+    }
+
+
+def _files(directory: str) -> Iterator[tuple[str, str]]:
+    """Each imported module that has a file, by name, so that packages precede their modules."""
+    for name, module in sorted(sys.modules.copy().items()):
+        try:  # not getattr: it would load a lazy module
+            values = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
+        file = values.get("__file__")
+        if name == "__main__" and file is None:  # taken away at the script's end
+            file = getattr(values.get("__loader__"), "path", None)
+        if isinstance(file, str) and file and not file.startswith("<"):
+            yield name, os.path.normpath(os.path.join(directory, file))
+
+
+def _is_standard(file: str) -> bool:
+    return file.startswith(_STANDARD) and not any(part in file for part in _INSTALLED)
+
+
+def _inside(file: str, directory: str) -> str | None:
+    """The path below `directory` of a file that no environment holds, or None."""
+    if any(part in file for part in _INSTALLED):
+        return None
+    for path, base in ((file, directory), (os.path.realpath(file), os.path.realpath(directory))):
+        below = os.path.join(base, "")
+        if path.startswith(below):
+            held = _environments(below)
+            return None if path.startswith(held) else os.path.relpath(path, base)
+    return None
+
+
+def _environments(below: str) -> tuple[str, ...]:
+    """The environments of this Python that are in the project's folder, such as `.venv`."""
+    prefixes = {os.path.join(each, "") for each in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    return tuple(each for each in prefixes if each.startswith(below) and each != below)
+
+
+def _place(name: str, file: str) -> tuple[str, str]:
+    """The folder of `sys.path` that holds a module's file, and the module as found from there."""
+    for mark in _INSTALLED:
+        before, found, inner = file.rpartition(mark)
+        if found:
+            fits = inner.startswith(name.replace(".", os.sep))
+            # Some extension modules go by a bare name and live deep in a package.
+            unit = name if fits else inner.partition(os.sep)[0].partition(".")[0]
+            return before + mark.rstrip(os.sep), unit
+    folder = os.path.dirname(file)
+    for _ in range(name.count(".") + os.path.basename(file).startswith("__init__.")):
+        folder = os.path.dirname(folder)
+    return folder, name
+
+
+def _resolved(
+    units: dict[str, dict[str, str]],
+) -> tuple[dict[str, str | None], dict[str, str]]:
+    distributions: dict[str, str | None] = {}
+    elsewhere: dict[str, str] = {}
+    everything: dict[str, str | None] = {}
+    for folder, modules in sorted(units.items()):
+        found = _metadata(folder)
+        everything.update((each.name, each.version) for each in found)
+        named = {each.name for each in found}
+        for unit in sorted(modules):
+            owner = _owner(unit, found, named)
+            if owner is None:
+                elsewhere[unit] = modules[unit]
+            else:
+                distributions[owner.name] = owner.version
+    for unit in elsewhere:  # an editable install: metadata here, modules there
+        name = normalised(unit)
+        if name in everything:
+            distributions[name] = everything[name]
+    return distributions, elsewhere
+
+
+def _metadata(folder: str) -> list[Metadata]:
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    ends = (".dist-info", ".egg-info")
+    return [Metadata(folder, entry) for entry in entries if entry.endswith(ends)]
+
+
+def _owner(unit: str, found: list[Metadata], named: set[str]) -> Metadata | None:
+    """The distribution of a module: the one of the same name, or the first that lists it."""
+    name = normalised(unit)
+    if name in named:
+        return [each for each in found if each.name == name][-1]
+    for each in found:
+        if each.provides(unit):
+            return each
+    return None
+
+
+def _bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read()
+    except OSError:
+        return b""

@@ -1,0 +1,119 @@
+"""What a run ends with: failure cards, and at most five lines."""
+
+from __future__ import annotations
+
+import csv
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_experiment.errors import MLExperimentError
+from ml_experiment.plan import Job, Plan
+from ml_experiment.placeholders import as_text
+from ml_experiment.table import read_metrics
+
+TAIL = 20  # lines of a failed job's log
+
+
+def card(
+    name: str, log: str, rerun: str, *, params: Mapping[str, Any], seed: int | None, tail: str
+) -> str:
+    """What is to be known of one failed job."""
+    lines = [f"failed: {name}"]
+    if params:
+        lines.append("  params: " + ", ".join(f"{k}={as_text(v)}" for k, v in params.items()))
+    lines.append(f"  seed:   {'none' if seed is None else seed}")
+    lines.append(f"  log:    {log}")
+    shown = tail.rstrip("\n").splitlines()[-TAIL:]
+    lines += [f"  │ {line}" for line in shown] or ["  │ (the program printed nothing)"]
+    lines.append(f"  again:  {rerun}")
+    return "\n".join(lines)
+
+
+def last_lines(file: Path, count: int = TAIL) -> str:
+    """The end of a log; bytes that are no text are shown as such."""
+    try:
+        with file.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - 200 * count))
+            text = log.read().decode("utf-8", "backslashreplace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-count:])
+
+
+def summary(
+    plan: Plan, ran: Sequence[str], changed: Iterable[str], failed: int, elapsed: float
+) -> str:
+    """The last lines of a run: what changed, the headline metric, seed, duration, what is next."""
+    lines = []
+    what = ", ".join(changed)
+    count = f"{len(ran)} job{'' if len(ran) == 1 else 's'}"
+    state = f"{failed} failed, {count} done" if failed else f"{count} done"
+    lines.append(f"{plan.experiment.name}: {state}" + (f" (changed: {what})" if what else ""))
+    headline = _headline(plan)
+    if headline and not failed:
+        lines.append(headline)
+    where = f" · {plan.results}/, with values that {plan.file} does not have" if plan.overridden else ""
+    lines.append(f"seed {plan.experiment.seed} · {duration(elapsed)}{where}")
+    if failed:
+        lines.append("next: mend it, then run again: what is done stays done")
+    else:
+        lines.append("next: `ml-experiment status`, or `snakemake --report report.html`")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def rerun(plan: Plan, target: str) -> str:
+    """The command that makes one file again, with the experiment and variant of this run."""
+    words = ["snakemake", "--cores", "1", "--force", target]
+    if plan.config:
+        words += ["--config", *(f"{k}={as_text(v)}" for k, v in sorted(plan.config.items()))]
+    return shlex.join(words)
+
+
+def job_target(plan: Plan, job: Job) -> str:
+    """A file that only this job makes."""
+    return plan.path(job, next(iter(job.step.files.values()))).rstrip("/")
+
+
+def _headline(plan: Plan) -> str | None:
+    """The metrics of the last step that has any."""
+    for step in reversed(plan.steps.values()):
+        if step.tabled:
+            return _from_summary(step.name, plan.folder / plan.table(step, "summary"))
+        if step.step.metrics is None:
+            continue
+        job = next(plan.jobs(step))
+        try:
+            metrics = read_metrics(plan.folder / (plan.metrics(job) or ""))
+        except MLExperimentError:
+            return None
+        shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:4]]
+        return f"{step.name}: " + ", ".join(shown)
+    return None
+
+
+def _from_summary(name: str, file: Path) -> str | None:
+    try:
+        rows = list(csv.DictReader(file.read_text("utf-8").splitlines()))
+    except OSError:
+        return None
+    shown = []
+    for row in rows[:3]:
+        half = f" ± {(float(row['high']) - float(row['low'])) / 2:.2g}" if row["high"] else ""
+        axes = ",".join(v for k, v in row.items() if k not in {"metric", "mean", "sd", "n", "low", "high"})
+        case = f"{axes} " if axes else ""
+        shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half} (n = {row['n']})")
+    return f"{name}: " + ", ".join(shown) if shown else None

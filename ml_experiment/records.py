@@ -1,0 +1,108 @@
+"""Records: what each job was made from and what it made, one line of canonical JSON a job.
+
+`.ml_experiment/records.jsonl` is only ever appended to, one write a record, so that a reader sees
+whole lines and a crash loses nothing that was written. The last record of a job that finished is
+what its outputs are compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import hashing
+
+Stat = tuple[int, int, int]  # inode, size, mtime in ns: while they hold, so does a digest
+
+
+@dataclass
+class Digests:
+    """Digests of a workspace's files, each read once while it does not change."""
+
+    folder: Path
+    known: dict[str, tuple[Stat, str]] = field(default_factory=dict)
+
+    def stat(self, path: str) -> Stat | None:
+        """What tells whether a file or folder was touched; None where there is nothing."""
+        try:
+            status = os.stat(self.folder / path)
+        except OSError:
+            return None
+        if not os.path.isdir(self.folder / path):
+            return status.st_ino, status.st_size, status.st_mtime_ns
+        return _folder_stat(self.folder / path)
+
+    def of(self, path: str) -> str | None:
+        """The digest of a file or folder, or None where there is nothing to hash."""
+        stat = self.stat(path)
+        if stat is None:
+            return None
+        if path in self.known and self.known[path][0] == stat:
+            return self.known[path][1]
+        digest = hashing.of_path(self.folder / path)
+        if digest is not None:
+            self.known[path] = stat, digest
+        return digest
+
+    def entry(self, path: str) -> dict[str, Any]:
+        """A file as it stands in a record."""
+        digest, stat = self.of(path), self.stat(path)
+        return {"hash": digest, "stat": list(stat) if stat else None}
+
+    def learn(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Believe a record's digests for files that were not touched since."""
+        for path, entry in entries.items():
+            if entry.get("hash") and entry.get("stat"):
+                inode, size, time = entry["stat"]
+                self.known[path] = (inode, size, time), entry["hash"]
+
+
+def _folder_stat(folder: Path) -> Stat:
+    """Files of a folder, their sizes together, and the latest time among them."""
+    count = size = latest = 0
+    for parent, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if name not in hashing.IGNORED:
+                status = os.stat(os.path.join(parent, name))
+                count += 1
+                size += status.st_size
+                latest = max(latest, status.st_mtime_ns)
+    return count, size, latest
+
+
+def append(file: Path, record: Mapping[str, Any]) -> None:
+    """Add one record."""
+    line = hashing.canonical(dict(record)) + "\n"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(handle, line.encode("utf-8", "surrogateescape"))
+    finally:
+        os.close(handle)
+
+
+def latest(file: Path) -> dict[str, dict[str, Any]]:
+    """Job -> its last record that finished. A torn line (a full disk) is passed over."""
+    try:
+        lines = file.read_text("utf-8", "surrogateescape").splitlines()
+    except FileNotFoundError:
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for record in _parsed(lines):
+        if record.get("state") == "finished" and isinstance(record.get("job"), str):
+            found[record["job"]] = record
+    return found
+
+
+def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:
+    for line in lines:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict):
+            yield record

@@ -1,0 +1,103 @@
+"""`ml-experiment check`: everything that can be known to be wrong without running anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import sources, workspace
+from ml_experiment.errors import ExperimentError, Problem, UserError
+from ml_experiment.plan import Plan, StepPlan
+from ml_experiment.services import run
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A plan without faults."""
+
+    plan: Plan
+    jobs: int
+    workflow: bool  # whether Snakemake was asked as well
+
+
+def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked:
+    """Check the experiment, its tools and inputs, then have Snakemake plan the workflow.
+
+    Raises:
+        ExperimentError, UserError: what is wrong.
+    """
+    plan = workspace.open_plan(file, config)
+    problems = [*_tools(plan), *_variables(plan)]
+    missing = list(_missing_inputs(plan))
+    refusal = None
+    try:
+        words = run.command(folder, {**config, **_named(file)}, 1, (), ("--dry-run", "--nolock"))
+    except UserError:
+        words = []  # no Snakefile: then nothing can make a missing input
+    if words:
+        refusal = _dry_run(words, folder)
+    if refusal is not None or not words:
+        problems += missing
+    if problems:
+        raise ExperimentError(problems)
+    if refusal is not None:
+        raise UserError("Snakemake cannot plan the workflow", hint=refusal)
+    return Checked(plan, sum(1 for _ in plan.all_jobs()), bool(words))
+
+
+def _named(file: Path | None) -> dict[str, str]:
+    return {} if file is None else {"experiment": str(file)}
+
+
+def _tools(plan: Plan) -> Iterator[Problem]:
+    """Programs that commands begin with and this machine has not."""
+    for step in plan.steps.values():
+        words = {
+            word
+            for case in step.cases
+            if case.template is not None
+            for word in case.template.words
+            if sources.INTERPRETERS.match(word) and not word.startswith("python")
+        }
+        if any(case.work.timeout for case in step.cases):
+            words.add("timeout")
+        for word in sorted(words):
+            if shutil.which(word) is None:
+                yield Problem(f"the program {word} is not on this machine", key=_key(step))
+
+
+def _variables(plan: Plan) -> Iterator[Problem]:
+    for step in plan.steps.values():
+        for name in sorted({name for case in step.cases for name in case.work.env}):
+            if name not in os.environ:
+                key = f"{_key(step)}.env"
+                yield Problem(f"the environment variable {name} is not set", key=key)
+
+
+def _missing_inputs(plan: Plan) -> Iterator[Problem]:
+    for step in plan.steps.values():
+        for inputs in step.inputs.values():
+            for name, item in inputs.items():
+                for source in item.sources:
+                    if source.path is not None and not (plan.folder / source.path).exists():
+                        key = f"{_key(step)}.inputs.{name}"
+                        what = "no such file, and no step makes it"
+                        yield Problem(what, key=key, value=source.path)
+
+
+def _key(step: StepPlan) -> str:
+    return f"steps.{step.name}"
+
+
+def _dry_run(words: Sequence[str], folder: Path) -> str | None:
+    """What Snakemake says against the workflow, or None."""
+    quiet = [*words[:3], "--quiet", "all", *words[3:]]
+    done = subprocess.run(quiet, cwd=folder, capture_output=True, text=True, check=False)
+    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
+
+

@@ -1,0 +1,116 @@
+"""`ml-experiment init`: a project that runs at once, made of this repository's own files.
+
+Nothing that is there is changed. Beside an existing Snakefile ours is `experiment.smk`, and its
+profile is not the default one, since that would change what a plain `snakemake` does there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_experiment.errors import UserError
+
+SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+BESIDE = "experiment.smk"
+PROFILE = "profiles/default"
+PROFILE_BESIDE = "profiles/experiment"
+PARTS = ("Snakefile", "experiment.yaml", "workflow", "envs", PROFILE)
+IGNORE = ".gitignore"
+IGNORED = ("/.snakemake/", "/.ml_experiment/", "/results*/", "/logs*/", "__pycache__/", "/.venv/")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `init` wrote.
+
+    Attributes:
+        files: relative to the folder, sorted.
+        ignore: lines that an existing .gitignore lacks.
+        beside: whether there was a Snakefile already.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    ignore: tuple[str, ...]
+    beside: bool
+
+
+def template() -> Path:
+    """The folder of the files that a new project begins with: in a wheel, or the repository."""
+    package = Path(__file__).parent.parent
+    packed = package / "template"
+    return packed if packed.is_dir() else package.parent
+
+
+def init(folder: Path, *, dry_run: bool = False) -> Made:
+    """Make a project in a folder, which may hold anything else.
+
+    Raises:
+        UserError: a file that would be written is there already, or the folder cannot be written.
+    """
+    beside = any((folder / name).exists() for name in SNAKEFILES)
+    copies = {_renamed(name, beside): template() / name for name in _template_files()}
+    taken = [name for name in sorted(copies) if os.path.lexists(folder / name)]
+    if taken:
+        raise UserError(
+            "files of the new project are here already: " + ", ".join(taken),
+            where=str(folder),
+            hint="`ml-experiment init FOLDER` makes the project in a folder of its own",
+        )
+    lacking = _lacking(folder / IGNORE)
+    if not dry_run:
+        try:
+            _write(folder, copies, lacking)
+        except OSError as error:
+            raise UserError(f"cannot write here: {error}", where=str(folder)) from None
+    return Made(folder, tuple(sorted(copies)), lacking, beside)
+
+
+def _write(folder: Path, copies: dict[str, Path], lacking: tuple[str, ...]) -> None:
+    """All files or none."""
+    written: list[Path] = []
+    try:
+        for name, source in sorted(copies.items()):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            written.append(target)
+            shutil.copyfile(source, target)
+        if not (folder / IGNORE).exists():
+            written.append(folder / IGNORE)
+            (folder / IGNORE).write_text("\n".join(lacking) + "\n", "utf-8")
+    except OSError:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _template_files() -> list[str]:
+    root = template()
+    found = []
+    for part in PARTS:
+        path = root / part
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        found += [
+            file.relative_to(root).as_posix()
+            for file in files
+            if file.is_file() and "__pycache__" not in file.parts
+        ]
+    return found
+
+
+def _renamed(name: str, beside: bool) -> str:
+    if not beside:
+        return name
+    return BESIDE if name == "Snakefile" else name.replace(PROFILE, PROFILE_BESIDE)
+
+
+def _lacking(ignore: Path) -> tuple[str, ...]:
+    """The lines that the .gitignore should have and has not."""
+    try:
+        present = {line.strip() for line in ignore.read_text("utf-8").splitlines()}
+    except OSError:
+        present = set()
+    return tuple(line for line in IGNORED if line not in present)

@@ -1,0 +1,62 @@
+"""`ml-experiment run`: Snakemake with this project's Snakefile and profile, and a live display."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import workspace
+from ml_experiment.errors import UserError
+from ml_experiment.services import init
+
+
+def command(
+    folder: Path, config: Mapping[str, Any], cores: int, targets: Sequence[str], extra: Sequence[str]
+) -> list[str]:
+    """The `snakemake` command line of a run.
+
+    Args:
+        folder: where the Snakefile is.
+        config: `experiment`, `variant` and keys that override the experiment's.
+        cores: how many.
+        targets: files or rules; everything where it is empty.
+        extra: further words for Snakemake, as they are.
+
+    Raises:
+        UserError: there is no Snakefile.
+    """
+    words = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
+    if (folder / init.BESIDE).is_file():
+        words += ["--snakefile", init.BESIDE, "--workflow-profile", init.PROFILE_BESIDE]
+    elif not any((folder / name).is_file() for name in init.SNAKEFILES):
+        raise UserError(
+            "no Snakefile here", where=str(folder), hint="`ml-experiment init` makes one"
+        )
+    words += [*extra, *targets]
+    if config:
+        words += ["--config", *(f"{key}={_word(value)}" for key, value in sorted(config.items()))]
+    return words
+
+
+def execute(words: Sequence[str], *, live: bool) -> None:
+    """Become Snakemake, so that signals and the exit code are its own."""
+    if live:
+        os.environ["ML_EXPERIMENT_DISPLAY"] = "live"
+        words = [*words[:3], "--quiet", "all", *words[3:]]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(words[0], list(words))
+
+
+def check_first(file: Path | None, config: Mapping[str, Any]) -> None:
+    """Every mistake of the experiment, told before Snakemake starts."""
+    workspace.open_plan(file, config)
+
+
+def _word(value: Any) -> str:
+    """A value as Snakemake's --config reads it: YAML, of which JSON is a part."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,208 @@
+"""Why an output is not what the experiment says now: by content, never by time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import keys, records, workspace
+from ml_experiment.plan import STATE, Plan
+from ml_experiment.records import Digests
+
+
+@dataclass(frozen=True)
+class State:
+    """What is known of one job's outputs.
+
+    Attributes:
+        job: its name, such as `final/seed-0`.
+        step: the step (or hand-written rule) that it belongs to.
+        word: "current", "stale", "missing", "edited" or "unrecorded".
+        reasons: why, such as `parameter C`, `code workflow/scripts/fit.py`, `data results/x.csv`.
+        made: when its record was made, in UTC; None without one.
+    """
+
+    job: str
+    step: str
+    word: str
+    reasons: tuple[str, ...] = ()
+    made: str | None = None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One job as it would be now."""
+
+    job: str
+    step: str
+    key_file: str
+    key: dict[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def units(plan: Plan) -> list[Unit]:
+    """Every job of the plan and every table, in an order in which makers come first."""
+    found = []
+    cases: dict[str, dict[str, Any]] = {}
+    for name in order(plan):
+        step = plan.steps[name]
+        for job in plan.jobs(step):
+            key_file = plan.key(job)
+            if key_file not in cases:
+                cases[key_file] = keys.of_case(plan, job)
+            paths: list[str] = []
+            for value in plan.inputs(job).values():
+                paths.extend([value] if isinstance(value, str) else value)
+            outputs = tuple(plan.path(job, file).rstrip("/") for file in step.files.values())
+            found.append(Unit(job.id, name, key_file, cases[key_file], tuple(paths), outputs))
+        if step.tabled:
+            metrics = tuple(plan.metrics(job) or "" for job in plan.jobs(step))
+            outputs = (plan.table(step, "table"), plan.table(step, "summary"))
+            key = keys.of_table(plan, step)
+            key_file = workspace.table_key(plan, step)
+            found.append(Unit(f"{name}.table", name, key_file, key, metrics, outputs))
+    return found
+
+
+def keep_edited(plan: Plan) -> list[tuple[str, str]]:
+    """Copy outputs that were edited by hand to where no run overwrites them.
+
+    Returns:
+        (output, copy) of each, relative to the workspace.
+    """
+    recorded = records.latest(record_file(plan))
+    digests = Digests(plan.folder)
+    for record in recorded.values():
+        digests.learn(record["outputs"])
+    kept = []
+    for record in recorded.values():
+        for path, entry in record["outputs"].items():
+            digest = digests.of(path)
+            if digest is None or digest == entry["hash"]:
+                continue
+            copy = plan.state("kept", f"{digest[:8]}/{path}")
+            if not (plan.folder / copy).exists():
+                _copy(plan.folder / path, plan.folder / copy)
+                kept.append((path, copy))
+    return kept
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target)
+
+
+def order(plan: Plan) -> list[str]:
+    """The steps, each behind those that it needs; otherwise as declared."""
+    done: dict[str, None] = {}
+
+    def visit(name: str) -> None:
+        if name in done:
+            return
+        for inputs in plan.steps[name].inputs.values():
+            for item in inputs.values():
+                for source in item.sources:
+                    if source.step is not None:
+                        visit(source.step)
+        done[name] = None
+
+    for name in plan.steps:
+        visit(name)
+    return list(done)
+
+
+def states(plan: Plan) -> list[State]:
+    """The state of every job, and of the hand-written rules that have a record."""
+    recorded = records.latest(record_file(plan))
+    digests = Digests(plan.folder)
+    for record in recorded.values():
+        digests.learn(record["outputs"])
+    stale: dict[str, str] = {}
+    found = []
+    for unit in [*units(plan), *by_hand(plan, recorded)]:
+        state = judge(unit, recorded.get(unit.job), digests, stale)
+        if state.word != "current":
+            stale.update(dict.fromkeys(unit.outputs, unit.step))
+        found.append(state)
+    return found
+
+
+def judge(
+    unit: Unit, record: Mapping[str, Any] | None, digests: Digests, stale: Mapping[str, str]
+) -> State:
+    """Compare one job with its record. `stale`: an output that is not current -> its step."""
+    missing = [path for path in unit.outputs if digests.stat(path) is None]
+    if missing and record is None:
+        return State(unit.job, unit.step, "missing", ("never made",))
+    if record is None:
+        return State(unit.job, unit.step, "unrecorded", ("made without a record",))
+    made = record["ended"]
+    if missing:
+        reasons = tuple(f"deleted: {path}" for path in missing)
+        return State(unit.job, unit.step, "missing", reasons, made)
+    edited = [
+        f"edited by hand: {path}"
+        for path in unit.outputs
+        if path in record["outputs"] and digests.of(path) != record["outputs"][path]["hash"]
+    ]
+    reasons = [*edited, *keys.changes(record["key"] or {}, unit.key)]
+    reasons += _data(unit, record["inputs"], digests, stale)
+    if not reasons:
+        return State(unit.job, unit.step, "current", (), made)
+    return State(unit.job, unit.step, "edited" if edited else "stale", tuple(reasons), made)
+
+
+def _data(
+    unit: Unit, before: Mapping[str, Any], digests: Digests, stale: Mapping[str, str]
+) -> list[str]:
+    """What is not as it was among the inputs; those of a stale step are named by the step."""
+    found: dict[str, None] = {}
+    for path in unit.inputs:
+        if path in stale:
+            found[f"data of {stale[path]}"] = None
+        elif path not in before:
+            found[f"data {path} (a new input)"] = None
+        elif digests.of(path) != before[path]["hash"]:
+            found[f"data {path}"] = None
+    return list(found)
+
+
+def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]:
+    """The jobs of hand-written rules, as far as a record tells of them."""
+    found = []
+    for job, record in sorted(recorded.items()):
+        rule = record["rule"]
+        if rule in plan.steps or rule.removesuffix(".table") in plan.steps:
+            continue
+        key_file = record["key_file"]
+        key = _read_json(plan.folder / key_file) if key_file else {}
+        inputs = tuple(path for path in record["inputs"] if path != key_file)
+        outputs = tuple(record["outputs"])
+        found.append(Unit(job, rule, key_file or "", key, inputs, outputs))
+    return found
+
+
+def record_file(plan: Plan) -> Path:
+    """Where the records of the plan's results are."""
+    return plan.folder / f"{plan.state('records')}.jsonl"
+
+
+def is_key(path: str) -> bool:
+    """Whether a path is that of a key file."""
+    return path.startswith(f"{STATE}/keys")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
