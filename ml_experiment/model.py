@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NAME = r"^[A-Za-z][A-Za-z0-9_-]*$"
 AXIS = r"^[A-Za-z][A-Za-z0-9_]*$"
+_DOTTED = r"[^\W\d]\w*(\.[^\W\d]\w*)*"
+CALL = rf"^{_DOTTED}:{_DOTTED}$"
 
 Name = Annotated[str, Field(pattern=NAME)]
 AxisName = Annotated[str, Field(pattern=AXIS)]
@@ -61,7 +63,7 @@ class Work(Frozen):
     run: Text | None = Field(
         None, description="a shell command with placeholders such as {inputs.train}"
     )
-    call: Annotated[str, Field(pattern=r"^[\w.]+:[\w.]+$")] | None = Field(
+    call: Annotated[str, Field(pattern=CALL)] | None = Field(
         None, description="a Python function as module:function, such as scripts.fit:fit"
     )
     inputs: Mapping[Name, Text | tuple[Text, ...]] = Field(
@@ -76,12 +78,12 @@ class Work(Frozen):
     mem_mb: Annotated[int, Field(ge=1)] | None = Field(
         None, description="how much memory a job needs, in MB, a whole number from 1"
     )
-    gpus: Annotated[float, Field(ge=0)] | Annotated[int, Field(ge=0)] = Field(
+    gpus: Annotated[int, Field(ge=0, le=1024)] | Annotated[float, Field(ge=0, le=1024)] = Field(
         0, description="how many GPUs a job needs, such as 1 or 0.5"
     )
-    timeout: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^\d+[smhd]$")] | None = (
-        Field(None, description="the longest that a job may take: seconds, or 90s, 30m, 2h, 1d")
-    )
+    timeout: (
+        Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[1-9][0-9]*[smhd]$")] | None
+    ) = Field(None, description="the longest that a job may take: seconds, or 90s, 30m, 2h, 1d")
     env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
         (), description="a list of environment variables to pass through, never recorded"
     )
@@ -125,9 +127,7 @@ class Experiment(Frozen):
 
     name: Text = Field(description="the experiment's name")
     extends: Text | None = Field(None, description="the path of the file that this one changes")
-    seed: Seed = Field(
-        0, description="the root of every seed, a whole number from 0 to 2147483647"
-    )
+    seed: Seed = Field(0, description="the root of every seed, a whole number from 0 to 2147483647")
     environment: Name | None = Field(None, description="the name of a folder in envs/")
     params: Mapping[Name, Any] = Field({}, description="parameters shared by all steps")
     axes: Mapping[AxisName, AxisValues] = Field(
@@ -146,3 +146,41 @@ def seconds(timeout: int | str | None) -> int | None:
     if timeout is None or isinstance(timeout, int):
         return timeout
     return int(timeout[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[timeout[-1]]
+
+
+def fields(path: tuple[str, ...]) -> Mapping[str, Any]:
+    """The keys that a mapping at this path of an experiment may have; none where any name may."""
+    model = _model(path)
+    return {} if model is None else model.model_fields
+
+
+def described(path: tuple[str, ...]) -> str | None:
+    """What is expected at a path of an experiment: the description of the innermost known key."""
+    if len(path) == 2 and path[0] == "steps":
+        return "a mapping with run or call, and outputs or metrics"
+    if len(path) > 1 and path[0] == "axes":
+        return "a list of values: texts, numbers, true or false" if len(path) == 2 else _VALUE
+    for end in range(len(path), 0, -1):
+        model = _model(path[: end - 1])
+        if model is not None and path[end - 1] in model.model_fields:
+            return model.model_fields[path[end - 1]].description
+        if model is Matrix:
+            return "a list of values of this axis" if end == len(path) else _VALUE
+    return None
+
+
+_VALUE = "a text, a number, true or false"
+
+
+def _model(path: tuple[str, ...]) -> type[BaseModel] | None:
+    """The model of the mapping at a path."""
+    if not path:
+        return Experiment
+    if path[0] != "steps" or len(path) == 1:
+        return None
+    below = path[2:]
+    if not below:
+        return Step
+    if below[0] == "cases":
+        return Work if len(below) == 3 else None
+    return {("matrix",): Matrix, ("replicates",): Replicates}.get(below)

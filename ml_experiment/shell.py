@@ -48,7 +48,8 @@ class _Command:
     """The simple command that is being read."""
 
     words: list[str] = field(default_factory=list)  # whole ones; redirections are left out
-    word: str = ""  # the current one; quoted parts as `x`, holes as they are
+    word: str = ""  # the current one; quoted parts and expansions as `x`
+    name: str = ""  # the current one with its quotes taken away, as `words` has them
     redirect: str = ""  # the current or next word is a `file` or a descriptor's `number`
 
     @property
@@ -87,7 +88,7 @@ class _Scanner:
         top = self.top
         if char == HOLE:
             self.contexts.append(self.lost or self.context())
-            self.now.word += HOLE
+            self.add("x", HOLE)
             self.at += 1
         elif char == "\\":
             self.escape()
@@ -139,9 +140,14 @@ class _Scanner:
         elif head in ("for", "select"):
             fine = "in" in words
         elif head in ("[", "test"):
-            fine = last not in ("-v", "-R") and HOLE not in last
+            fine = not last.startswith(("-v", "-R")) and HOLE not in last
         else:
-            fine = head == "printf" and last not in ("-v", head) and HOLE not in last
+            fine = (
+                head == "printf"
+                and last not in ("-v", head)
+                and HOLE not in last
+                and word[:2] != "-v"
+            )
         return None if fine else f"the arguments of `{head}`, which the shell evaluates"
 
     # ---- one character in each kind of place ---------------------------------------------------
@@ -156,7 +162,7 @@ class _Scanner:
                 self.contexts.append("a backslash escape")
             if self.top in ("((", "a(", "${"):
                 self.lose("an escape in an expression")
-            self.now.word += "x"
+            self.add("x", following)
         self.at += 2
 
     def double_quoted(self, char: str) -> None:
@@ -167,6 +173,8 @@ class _Scanner:
             self.lose("backticks (write $(…))")
         elif char == "$":
             self.dollar()
+        elif self.stack:
+            self.stack[-1][1].name += char
 
     def expression(self, char: str, top: str) -> None:
         """Inside `((…))` or `${…}`: quotes there have rules of their own."""
@@ -193,7 +201,7 @@ class _Scanner:
         elif char == "'":
             self.single_quoted(ansi=self.now.word.endswith("$"))
         elif char == '"':
-            self.now.word = self.now.word.removesuffix("$")
+            self.drop_dollar()
             self.open('"')
         elif char == "`":
             self.lose("backticks (write $(…))")
@@ -203,16 +211,20 @@ class _Scanner:
         elif char == "$":
             self.dollar()
         else:
-            self.now.word += char
+            self.add(char, char)
 
     def single_quoted(self, *, ansi: bool) -> None:
+        begin = self.at
         while self.at < len(self.text) and self.text[self.at] != "'":
             self.at += ansi and self.text[self.at] == "\\"
             if self.text[self.at : self.at + 1] == HOLE:
                 self.contexts.append("single quotes")
             self.at += 1
+        quoted = self.text[begin : self.at]
         self.at += 1
-        self.now.word = self.now.word.removesuffix("$") + "x"
+        if ansi:
+            self.drop_dollar()
+        self.add("x", quoted)
 
     def dollar(self) -> None:
         """After a `$`: what does it begin?"""
@@ -230,9 +242,9 @@ class _Scanner:
             self.lose("$[…] (write $((…)))")
         elif rest[:1] and rest[0] in "$#!?-*@":
             self.at += 1
-            self.now.word += "x"
+            self.add("x", "x")
         else:
-            self.now.word += "$"
+            self.add("$", "$")
 
     def between(self, char: str) -> None:
         """A character that ends words."""
@@ -271,7 +283,8 @@ class _Scanner:
 
     def end_word(self, *, descriptor: bool) -> None:
         """The current word is whole. `descriptor`: a number here belongs to a redirection."""
-        word, self.now.word = self.now.word, ""
+        word, name = self.now.word, self.now.name
+        self.now.word = self.now.name = ""
         if not word or (descriptor and word.isdigit()):
             return
         if self.now.redirect:
@@ -279,14 +292,25 @@ class _Scanner:
             return
         if word == "case" and self.stack and self.now.head is None:
             self.lose("`case` within parentheses")
+        if re.match(r"\w+\[", word) and _is_open(word, "[", "]"):
+            self.lose("a subscript with blanks")
         if word == "[[" and self.now.head is None:
             self.open("[[")
         elif word == "]]" and self.top == "[[":
             self.close()
         else:
-            self.now.words.append(word)
+            self.now.words.append(name)
 
     # ---- open and close ------------------------------------------------------------------------
+
+    def add(self, word: str, name: str) -> None:
+        self.now.word += word
+        self.now.name += name
+
+    def drop_dollar(self) -> None:
+        """The $ of $'…' or $"…" is no part of the word."""
+        if self.now.word.endswith("$"):
+            self.now.word, self.now.name = self.now.word[:-1], self.now.name[:-1]
 
     def open(self, kind: str) -> None:
         self.stack.append((kind, self.now))
@@ -298,7 +322,7 @@ class _Scanner:
             self.now = _Command()
         else:
             self.now = outer
-            self.now.word += "x"
+            self.add("x", "" if kind == '"' else "x")
 
 
 def _is_open(word: str, opening: str, closing: str) -> bool:

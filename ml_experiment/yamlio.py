@@ -11,15 +11,17 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
-from yaml.cyaml import CParser  # libyaml: every wheel of PyYAML has it
+from yaml._yaml import CParser  # libyaml: every wheel of PyYAML has it
 from yaml.resolver import Resolver
 
 from ml_experiment.errors import ExperimentError, Place, Problem
 
-MAX_NODES = 1_000_000  # aliases of aliases can grow a small file without end
+MAX_NODES = 300_000  # aliases of aliases can grow a small file without end
+MAX_DEPTH = 100
+MAX_DIGITS = 1000
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Node:
 
     value: dict[str, Node] | list[Node] | str | int | float | bool | None
     place: Place
+    removed: bool = False  # a null that took the place of something: see config.merge
 
     def plain(self) -> Any:
         """The value without places; lists as tuples, since the model is immutable."""
@@ -44,11 +47,16 @@ _SCALARS = (
     ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", list("-+0123456789")),
     (
         "float",
-        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        (
+            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
         list("-+0123456789."),
     ),
 )
+
+
+_TAGS = {f"tag:yaml.org,2002:{_name}" for _name in ("str", "null", "bool", "int", "float")}
 
 
 class _Loader(CParser, Resolver):
@@ -71,21 +79,19 @@ def read(text: str, file: str) -> Node:
     Raises:
         ExperimentError: with every problem of the form; what the values mean is not looked at.
     """
+    text = text.removeprefix("\ufeff")
     if file.endswith(".json"):
-        _check_json(text, file)
-        text = text.replace("\t", " ")  # valid JSON has tabs between values only, YAML has none
+        text = _json_as_yaml(text, file)
     try:
-        loader = _Loader(text.removeprefix("\ufeff"))
-        root = loader.get_single_node()
+        _check_depth(text, file)
+        root = _Loader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else None
         what = f"not valid YAML: {error.problem or error.context}"
         hint = "a value that holds ': ' or ' #', or begins with one of {[&*!|>%@, needs quotes"
-        raise ExperimentError([Problem(what, Place(file, line), hint=hint)]) from None
+        _refuse(what, file, mark.line + 1 if mark else None, hint)
     except (yaml.YAMLError, ValueError) as error:
-        what = f"not valid YAML: {str(error).splitlines()[0]}"
-        raise ExperimentError([Problem(what, Place(file, 1))]) from None
+        _refuse(f"not valid YAML: {str(error).splitlines()[0]}", file, 1)
     builder = _Builder(file)
     node = Node({}, Place(file, 1)) if root is None else builder.build(root, (), frozenset())
     if builder.problems:
@@ -94,25 +100,76 @@ def read(text: str, file: str) -> Node:
 
 
 def of_data(data: Any, place: Place) -> Node:
-    """Plain data (an override) as nodes, all at one place."""
+    """Plain data (an override) as nodes, all at one place.
+
+    Raises:
+        ExperimentError: it holds something that no YAML or JSON file can say.
+    """
     if isinstance(data, dict):
         return Node({str(key): of_data(value, place) for key, value in data.items()}, place)
     if isinstance(data, list | tuple):
         return Node([of_data(value, place) for value in data], place)
+    if data is not None and not isinstance(data, str | int | float):
+        raise ExperimentError([Problem("not a plain value", place, value=repr(data))])
+    if isinstance(data, str) and (what := _unusable(data)):
+        raise ExperimentError([Problem(what, place, value=data)])
     return Node(data, place)
 
 
-def read_value(text: str) -> Any:
-    """One YAML value, such as the right side of `--set a.b=VALUE`."""
-    return read(text, "value").plain() if text.strip() else ""
+def read_value(text: str, place: str) -> Any:
+    """One YAML value, such as the right side of `--set a.b=VALUE`; `place` is for messages."""
+    return read(text, place).plain() if text.strip() else ""
 
 
-def _check_json(text: str, file: str) -> None:
+def _refuse(what: str, file: str, line: int | None, hint: str | None = None) -> NoReturn:
+    raise ExperimentError([Problem(what, Place(file, line), hint=hint)]) from None
+
+
+def _check_depth(text: str, file: str) -> None:
+    """libyaml's own recursion has no end: deep nesting would crash the process."""
+    depth = 0
+    if text.count("[") + text.count("{") > MAX_DEPTH or _NESTED.search(text):
+        for event in yaml.parse(text, Loader=yaml.CLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                _refuse("values within values without end", file, event.start_mark.line + 1)
+
+
+_NESTED = re.compile(r"(?:[-?:][ \t]+){20}")  # `- - - -`: indented ones need too much text
+
+
+def _json_as_yaml(text: str, file: str) -> str:
+    """JSON, checked, in the form in which it is YAML as well."""
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_not_json)
     except json.JSONDecodeError as error:
-        what = f"not valid JSON: {error.msg}"
-        raise ExperimentError([Problem(what, Place(file, error.lineno))]) from None
+        _refuse(f"not valid JSON: {error.msg}", file, error.lineno)
+    except (ValueError, RecursionError) as error:
+        _refuse(f"not valid JSON: {error}", file, None)
+    # Tabs stand between values only; a pair of surrogates is one character.
+    return _PAIR.sub(_character, text.replace("\t", " "))
+
+
+_PAIR = re.compile(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+
+def _character(match: re.Match[str]) -> str:
+    text = match.group()
+    return text if text == "\\\\" else str(json.loads(f'"{text}"'))
+
+
+def _not_json(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def _unusable(text: str) -> str | None:
+    """Why a text can be in no command and no file name, or None."""
+    if "\0" in text:
+        return "a NUL character, which no command can hold"
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return "half of a surrogate pair, which is no character"
+    return None
 
 
 class _Builder:
@@ -126,8 +183,10 @@ class _Builder:
     def build(self, node: yaml.Node, path: tuple[str, ...], open_: frozenset[int]) -> Node:
         place = Place(self.file, node.start_mark.line + 1)
         self.count += 1
-        if id(node) in open_ or self.count > MAX_NODES or len(path) > 100:
-            self.problem("an alias that contains itself, or too many values", place, path)
+        if self.count > MAX_NODES:
+            _refuse("aliases of aliases make this too large", self.file, place.line)
+        if id(node) in open_:
+            self.problem("an alias that contains itself", place, path)
             return Node(None, place)
         if isinstance(node, yaml.MappingNode) and self.plain_tag(node, "map", path):
             return Node(self.mapping(node, path, open_ | {id(node)}), place)
@@ -145,7 +204,7 @@ class _Builder:
         built: dict[str, Node] = {}
         for key_node, value_node in node.value:
             place = Place(self.file, key_node.start_mark.line + 1)
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in _TAGS:
                 self.problem("a key that is not a plain name", place, path)
                 continue
             key = str(key_node.value)
@@ -161,11 +220,17 @@ class _Builder:
     def scalar(self, node: yaml.ScalarNode, path: tuple[str, ...]) -> Any:
         tag = node.tag.removeprefix("tag:yaml.org,2002:")
         text = str(node.value)
-        if tag == "str":
+        what = _unusable(text)
+        if tag in {"int", "float"} and len(text) > MAX_DIGITS:
+            what = f"a number of more than {MAX_DIGITS} digits (text needs quotes)"
+        if what:
+            self.problem(what, Place(self.file, node.start_mark.line + 1), path)
+        elif tag == "str":
             return text
-        if tag in {"null", "bool", "int", "float"} and _matches(tag, text) and len(text) < 1000:
+        elif node.tag in _TAGS and _matches(tag, text):
             return _convert(tag, text)
-        self.plain_tag(node, "str", path)
+        else:
+            self.plain_tag(node, "str", path)
         return None
 
     def plain_tag(self, node: yaml.Node, kind: str, path: tuple[str, ...]) -> bool:
@@ -185,7 +250,7 @@ class _Builder:
 
 
 def _matches(tag: str, text: str) -> bool:
-    return any(name == tag and re.match(pattern, text) for name, pattern, _ in _SCALARS)
+    return any(name == tag and re.fullmatch(pattern, text) for name, pattern, _ in _SCALARS)
 
 
 def _convert(tag: str, text: str) -> Any:

@@ -52,7 +52,8 @@ def rows(states: Sequence[State]) -> list[Row]:
     found = []
     for step, members in grouped.items():
         counts = Counter(state.word for state in members)
-        reasons = Counter(reason for state in members for reason in state.reasons)
+        own = f"data of {step}"  # a table's, of its jobs: they say why themselves
+        reasons = dict.fromkeys(r for state in members for r in state.reasons if r != own)
         ordered = {word: counts[word] for word in ORDER if counts[word]}
         found.append(Row(step, ordered, tuple(reasons)))
     return found

@@ -1,0 +1,1 @@
+"""A step from an unmodified script, by reading it; `infer.step` is the way in."""

@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+
+import pytest
+from hypothesis import settings
+
+# The same examples in every run, and no limit on time: a busy machine is no finding.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
+
+
+def available(engine: str) -> bool:
+    """Whether there is a program or a Python module of this name."""
+    return shutil.which(engine) is not None or importlib.util.find_spec(engine) is not None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose engine is missing; fail it where all engines were promised."""
+    missing = [
+        str(name)
+        for marker in item.iter_markers("engine")
+        for name in marker.args
+        if not available(name)
+    ]
+    if not missing:
+        return
+    reason = f"not on this machine: {', '.join(sorted(missing))}"
+    if os.environ.get("ML_EXPERIMENT_TEST_ENGINES") == "all":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
