@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
@@ -13,14 +13,14 @@ def write(path: Path, text: str, *, durable: bool = True) -> None:
     `durable` waits until the disk has it. What can be computed again need not wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    name = path.parent / f".{secrets.token_hex(8)}.writing"
+    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less the umask
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)
@@ -36,9 +36,3 @@ def write_if_changed(path: Path, text: str, *, durable: bool = True) -> bool:
         pass
     write(path, text, durable=durable)
     return True
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

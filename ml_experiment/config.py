@@ -7,14 +7,11 @@ removes. `like` is resolved last, so that a change to a step reaches the steps t
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import pydantic
 
 from ml_experiment import yamlio
 from ml_experiment.errors import (
@@ -25,15 +22,14 @@ from ml_experiment.errors import (
     UserError,
     did_you_mean,
 )
-from ml_experiment.model import Experiment, described, fields
-from ml_experiment.yamlio import Node
+from ml_experiment.model import Experiment
+from ml_experiment.validate import validate
+from ml_experiment.yamlio import KeyPath, Node
 
 NAMES = ("experiment.yaml", "experiment.yml", "experiment.json")
 OVERRIDE = Place("the command line (--config or --set)")
 
 MAX_CHAIN = 100  # of steps that are like one another
-
-KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Loaded:
 
     def place(self, *path: str) -> Place | None:
         """Where a key was written, or the nearest one above it."""
-        return _nearest(self.places, path)[1]
+        return yamlio.nearest_place(self.places, path)
 
 
 def find(folder: Path) -> Path:
@@ -102,15 +98,16 @@ def load(file: Path, config: Mapping[str, Any] | None = None) -> Loaded:
     if overrides:
         root = merge(root, yamlio.of_data(overrides, OVERRIDE))
     root = _finished(root, problems)
-    experiment, faulty = _validate(root, problems)
+    experiment, faulty = validate(root, problems)
     problems.extend(_of_other_variants(declared, variant, problems))
     return Loaded(
         experiment=experiment,
         file=file.name,
         folder=file.resolve().parent,
         variant=None if variant is None else str(variant),
+        config=MappingProxyType(dict(config or {})),
         overridden=variant is not None or bool(overrides),
-        places=MappingProxyType(_places(root, (), {})),
+        places=MappingProxyType(yamlio.places(root)),
         problems=tuple(problems),
         faulty=faulty,
     )
@@ -245,7 +242,7 @@ def _of_other_variants(root: Node, chosen: object, known: list[Problem]) -> list
     for name, node in variants.value.items():
         if name != str(chosen) and isinstance(node.value, dict):
             found: list[Problem] = []
-            _validate(_finished(_apply_variant(root, name, found), found), found)
+            validate(_finished(_apply_variant(root, name, found), found), found)
             problems.extend(
                 replace(problem, what=f"{problem.what} (in the variant {name})")
                 if not (problem.key or "").startswith("variants.")
@@ -308,118 +305,3 @@ def _like(
             node = merge(model, Node(own, node.place))
     done[name] = node
     return node
-
-
-def _places(node: Node, path: KeyPath, into: dict[KeyPath, Place]) -> dict[KeyPath, Place]:
-    into[path] = node.place
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            _places(child, (*path, key), into)
-    elif isinstance(node.value, list):
-        for index, child in enumerate(node.value):
-            _places(child, (*path, str(index)), into)
-    return into
-
-
-def _validate(root: Node, problems: list[Problem]) -> tuple[Experiment, frozenset[KeyPath]]:
-    """The experiment without what does not fit the model, and the paths of that."""
-    data = root.plain()
-    faulty: set[KeyPath] = set()
-    if "extends" in data and data["extends"] is not None:
-        expected = "the path of a file, and in an experiment file only"
-        _, place = _nearest(_places(root, (), {}), ("extends",))
-        problems.append(Problem("not allowed here", place, "extends", expected=expected))
-    data.pop("extends", None)
-    for _ in range(2):  # once to find what is faulty, once more without it
-        try:
-            return Experiment.model_validate(data), frozenset(faulty)
-        except pydantic.ValidationError as error:
-            found = _by_path(data, error)
-        places = _places(root, (), {})
-        problems.extend(_problem(places, data, path, item) for path, item in found.items())
-        for path in found:
-            _remove(data, path, faulty)
-        data.setdefault("name", "?")  # so that the rest can be checked as well
-    raise ExperimentError(problems)
-
-
-def _by_path(data: Any, error: pydantic.ValidationError) -> dict[KeyPath, Any]:
-    """One of pydantic's findings for each place: the most precise.
-
-    Where several forms are allowed, it tells of each that did not fit.
-    """
-    found: dict[KeyPath, Any] = {}
-    for item in error.errors(include_url=False, include_context=False, include_input=False):
-        path = _cut(data, item["loc"])
-        if item["type"] == "missing":
-            path = (*path, str(item["loc"][-1]))
-        if path not in found or _is_type(found[path]):
-            found[path] = item
-    above = {path[:end] for path in found for end in range(len(path))}
-    return {path: item for path, item in found.items() if path not in above}
-
-
-def _is_type(item: Any) -> bool:
-    return re.search(r"_type$|_parsing$", item["type"]) is not None
-
-
-def _cut(data: Any, loc: tuple[int | str, ...]) -> KeyPath:
-    """The part of pydantic's location that is in the data (it adds the branches of unions)."""
-    path: list[str] = []
-    for part in loc:
-        if isinstance(data, dict) and part in data:
-            data = data[part]
-        elif isinstance(data, tuple) and isinstance(part, int) and part < len(data):
-            data = data[part]
-        else:
-            continue
-        path.append(str(part))
-    return tuple(path)
-
-
-def _remove(data: dict[str, Any], path: KeyPath, faulty: set[KeyPath]) -> None:
-    """Take out the step, axis, parameter or variant that is faulty, or the whole key."""
-    inner = data.get(path[0])
-    if len(path) > 1 and isinstance(inner, dict):
-        inner.pop(path[1], None)
-        faulty.add(path[:2])
-    else:
-        data.pop(path[0], None)
-        faulty.add(path[:1])
-
-
-def _nearest(places: Mapping[KeyPath, Place], path: KeyPath) -> tuple[KeyPath, Place | None]:
-    """The innermost part of a path that was written somewhere, and where."""
-    for end in range(len(path), -1, -1):
-        if path[:end] in places:
-            return path[:end], places[path[:end]]
-    return (), None
-
-
-def _problem(places: Mapping[KeyPath, Place], data: Any, path: KeyPath, item: Any) -> Problem:
-    _, place = _nearest(places, path)
-    key, kind = ".".join(path), item["type"]
-    expected = described(path)
-    if kind == "missing":
-        return Problem(f"the key `{path[-1]}` is missing", place, key, expected=expected)
-    if kind == "extra_forbidden":
-        known = [name for name in fields(path[:-1]) if name != "extends"]
-        hint = did_you_mean(path[-1], known)
-        return Problem("unknown key", place, key, hint=hint)
-    if item["loc"][-1:] == ("[key]",):
-        rule = "letters, digits, _ and - (an axis: no -), beginning with a letter"
-        return Problem("not a name", place, key, path[-1], expected=rule)
-    value = data
-    for part in path:
-        value = value[part] if isinstance(value, dict) else value[int(part)]
-    what = "wrong type" if _is_type(item) else "not allowed here"
-    return Problem(what, place, key, _listed(value), expected=expected)
-
-
-def _listed(value: Any) -> Any:
-    """Tuples as the lists that the user wrote."""
-    if isinstance(value, tuple):
-        return [_listed(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _listed(item) for key, item in value.items()}
-    return value

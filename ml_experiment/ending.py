@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ml_experiment import overrides
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.plan import Job, Plan
 from ml_experiment.placeholders import as_text
@@ -79,7 +80,7 @@ def rerun(plan: Plan, target: str) -> str:
     """The command that makes one file again, with the experiment and variant of this run."""
     words = ["snakemake", "--cores", "1", "--force", target]
     if plan.config:
-        words += ["--config", *(f"{k}={as_text(v)}" for k, v in sorted(plan.config.items()))]
+        words += ["--config", *overrides.to_words(plan.config)]
     return shlex.join(words)
 
 

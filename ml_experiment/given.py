@@ -61,21 +61,35 @@ class Given:
     def of_call(self, signature: sources.Signature) -> Iterator[tuple[str, str | None]]:
         groups = {*placeholders.GROUPS, *placeholders.SINGLES}
         held = [name for group in self.groups.values() for name in group]
-        for name in sorted({name for name in held if held.count(name) > 1 and name in signature.names}):
-            yield f"{name} could be more than one thing", "rename the input, output or parameter"
+        for name in sorted({*held} & {*signature.names}):
+            if held.count(name) + (name in groups) > 1:
+                hint = "rename the input, output or parameter"
+                yield f"the function's {name} could be more than one thing", hint
+        if "seed" in signature.required and self.step.seeding == "none":
+            yield (
+                "the function wants a seed, and the step has `seeding: none`",
+                "remove one of them",
+            )
         for name in signature.names:
             if name in signature.required and name not in groups and name not in held:
                 yield f"nothing gives the function's parameter {name}", did_you_mean(name, held)
         for name in self.work.inputs:
-            if name not in signature.names and "inputs" not in signature.names and (
-                variable("inputs", name) not in self.code.variables
+            if (
+                name not in signature.names
+                and "inputs" not in signature.names
+                and (variable("inputs", name) not in self.code.variables)
             ):
-                yield f"the input {name} is not used", f"give the function a parameter {name} or inputs"
+                yield (
+                    f"the input {name} is not used",
+                    f"give the function a parameter {name} or inputs",
+                )
         for name in self.work.params:
-            if name not in signature.names and "params" not in signature.names and not signature.rest:
+            if (
+                name not in signature.names
+                and "params" not in signature.names
+                and not signature.rest
+            ):
                 yield f"the function takes no parameter {name}", did_you_mean(name, signature.names)
-
-
 
 
 def reaches(param: str, template: placeholders.Template | None, code: Code) -> bool:

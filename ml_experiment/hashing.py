@@ -15,10 +15,12 @@ from typing import Any
 
 IGNORED = frozenset({".snakemake_timestamp"})  # Snakemake's mark in a folder; in .dvcignore too
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
 
 def canonical(data: Any) -> str:
     """The one JSON text of some data: sorted keys, no spaces. NaN and infinities are kept."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(data)
 
 
 def of_text(text: str) -> str:
@@ -34,15 +36,12 @@ def of_file(path: Path | str) -> str:
 
 def of_folder(path: Path | str) -> str:
     """DVC's digest of a folder, with its `.dir` ending. Links are followed, as DVC does."""
-    root = Path(path)
     listing = []
-    for folder, _, names in os.walk(root, followlinks=True):
+    for folder, _, names in os.walk(path, followlinks=True):
         for name in names:
             if name not in IGNORED:
-                file = Path(folder, name)
-                listing.append(
-                    {"md5": of_file(file), "relpath": file.relative_to(root).as_posix()}
-                )
+                file = os.path.join(folder, name)
+                listing.append({"md5": of_file(file), "relpath": os.path.relpath(file, path)})
     listing.sort(key=lambda entry: entry["relpath"])
     return of_text(json.dumps(listing, sort_keys=True)) + ".dir"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml_experiment.hashing import canonical
 from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan
 
 PARTS = {  # a key's entries, as `status` names a change of them
@@ -32,7 +33,9 @@ PARTS = {  # a key's entries, as `status` names a change of them
 def of_case(plan: Plan, job: Job) -> dict[str, Any]:
     """The key of a job's case, equal for all its replicates."""
     work = job.case.work
-    any_replicate = Job(job.step, job.case, Replicate(MATCHING) if job.step.replicated else Replicate())
+    any_replicate = Job(
+        job.step, job.case, Replicate(MATCHING) if job.step.replicated else Replicate()
+    )
     key: dict[str, Any] = {
         "code": dict(job.case.code.files),
         "environment": environment(plan, work.environment),
@@ -82,14 +85,18 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     found = set()
     for entry in {*old, *new}:
         before, after = old.get(entry), new.get(entry)
-        if before == after and type(before) is type(after):
-            continue
         word = PARTS.get(entry, entry)
-        if entry in {"params", "matrix", "code"} and isinstance(before, dict):
-            names = {*before, *(after or {})}
-            kept = after or {}
-            differing = [n for n in names if before.get(n, names) != kept.get(n, names)]
-            found |= {f"{word} {name}" for name in differing}
+        if not _differ(before, after):
+            continue
+        if entry in {"params", "matrix", "code"} and isinstance(before or {}, dict):
+            was, now = before or {}, after or {}
+            names = {*was, *now}
+            found |= {f"{word} {n}" for n in names if n not in was or _differ(was[n], now.get(n))}
         else:
             found.add(word)
     return sorted(found)
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """As texts: to a program 1, 1.0 and true are not the same, and a NaN is."""
+    return canonical(one) != canonical(other)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_experiment import plan
-from ml_experiment.errors import did_you_mean
-from ml_experiment.model import AxisValues, Matrix, Scalar, Step
+from ml_experiment.errors import MISSING, did_you_mean
+from ml_experiment.model import AXIS, AxisValues, Matrix, Scalar, Step
 from ml_experiment.placeholders import as_text
 
 Wrong = tuple[tuple[str, ...], str, object, str | None]  # keys below the step, what, value, hint
 Axes = Mapping[str, tuple[Scalar, ...]]
 
-RESERVED = {"get", "items", "keys", "metric", "replicate", "seed", "value"}
+# Names of Snakemake's wildcards, and columns of a table and its summary.
+RESERVED = frozenset("get high items keys low mean metric n replicate sd seed value".split())
 
 
 def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> Axes:
     """Axis -> values, in declared order."""
     matrix = step.matrix
     found: dict[str, tuple[Scalar, ...]] = {}
-    for axis in matrix.axes if isinstance(matrix, Matrix) else matrix:
+    names = list(matrix.axes if isinstance(matrix, Matrix) else matrix)
+    for axis in names:
         if axis in declared:
             found[axis] = declared[axis]
         else:
@@ -29,11 +33,22 @@ def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> 
             wrong.append((("matrix",), "no such axis", axis, hint))
     if isinstance(matrix, Matrix):
         found.update(matrix.__pydantic_extra__)
+        names.extend(matrix.__pydantic_extra__)
+        if not found:
+            hint = "name axes, or give them here: method: [forest, logistic]"
+            wrong.append((("matrix",), "a matrix without axes", MISSING, hint))
+    for axis in sorted({axis for axis in names if names.count(axis) > 1}):
+        wrong.append((("matrix",), "an axis is here twice", axis, "name it once"))
+        added = {name for entry in matrix.include for name in entry} - {*found}
+        for name in sorted({*matrix.__pydantic_extra__, *added}):
+            if not re.fullmatch(AXIS, name):
+                rule = "letters, digits and _, beginning with a letter"
+                wrong.append((("matrix",), "not a name", name, rule))
     for axis, values in found.items():
         if hasattr(list, axis) or axis in RESERVED:  # Snakemake's wildcards are a list with names
             wrong.append((("matrix",), "an axis cannot have this name", axis, "choose another"))
-        slugs = [plan.slug(value) for value in values]
-        twice = sorted({slug for slug in slugs if slugs.count(slug) > 1})
+        counts = collections.Counter(plan.folded(plan.slug(value)) for value in values)
+        twice = sorted(slug for slug, count in counts.items() if count > 1)
         if twice:
             what = f"two values of {axis} would write the same files"
             wrong.append((("matrix",), what, ", ".join(twice), "remove one"))
@@ -42,19 +57,17 @@ def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> 
 
 def combinations(step: Step, axes: Axes, wrong: list[Wrong]) -> list[dict[str, Scalar]]:
     """The product of the axes, less `exclude`; then `include` adds values or combinations."""
-    product = [
-        dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
-    ]
+    product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if not isinstance(step.matrix, Matrix):
         return product
+    everything = product
     for index, entry in enumerate(step.matrix.exclude):
-        kept = [combination for combination in product if not _agrees(entry, combination, entry)]
-        if len(kept) == len(product):
+        if not any(_agrees(entry, combination, entry) for combination in everything):
             unknown = [axis for axis in entry if axis not in axes]
             hint = did_you_mean(unknown[0], axes) if unknown else None
             path = ("matrix", "exclude", str(index))
             wrong.append((path, "excludes nothing", dict(entry), hint))
-        product = kept
+        product = [values for values in product if not _agrees(entry, values, entry)]
     original = [dict(combination) for combination in product]
     for index, entry in enumerate(step.matrix.include):
         overlap = [axis for axis in entry if axis in axes]

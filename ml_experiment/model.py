@@ -183,4 +183,6 @@ def _model(path: tuple[str, ...]) -> type[BaseModel] | None:
         return Step
     if below[0] == "cases":
         return Work if len(below) == 3 else None
-    return {("matrix",): Matrix, ("replicates",): Replicates}.get(below)
+    if len(below) > 1:
+        return None
+    return Matrix if below[0] == "matrix" else Replicates if below[0] == "replicates" else None

@@ -51,12 +51,12 @@ class Template:
 
     @property
     def text(self) -> str:
-        """The command with `\\0` for each placeholder."""
+        """The command with a hole for each placeholder."""
         return "".join(part if isinstance(part, str) else shell.HOLE for part in self.parts)
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The command's literal words; a word that holds a placeholder has it as `\\0`."""
+        """The command's literal words; a placeholder is a hole in one."""
         try:
             lexer = shlex.shlex(self.text, posix=True, punctuation_chars="();<>|&")
             lexer.whitespace_split = True
@@ -125,7 +125,9 @@ def variable(group: str, name: str | None = None) -> str:
 
 def as_text(value: Any) -> str:
     """One value as the text that a program gets: JSON's words, strings as they are."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else json.dumps(value, ensure_ascii=False)
 
 
 def render(template: Template, values: Mapping[str, Any]) -> str:

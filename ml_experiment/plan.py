@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from ml_experiment.placeholders import Template, as_text
 from ml_experiment.sources import Code
 
 STATE = ".ml_experiment"  # everything of ours that is not a result or a log
+MAX_NAME = 200  # bytes: file systems take 255, temporary names need some
 TABLES = ("table", "summary")
 MATCHING = "{replicate}"  # in a path of a key: the replicate of the job itself
 
@@ -218,7 +220,8 @@ class Plan:
         if source.path is not None:
             yield source.path
             return
-        assert source.step is not None and source.file is not None
+        assert source.step is not None
+        assert source.file is not None
         step = self.steps[source.step]
         if source.shared:
             yield f"{self.results}/{step.name}/{source.file}"
@@ -270,8 +273,20 @@ class Plan:
 def slug(value: Scalar) -> str:
     """A value as a part of a path: readable, safe in a shell and on any file system, unique."""
     text = as_text(value)
+    if text.isascii() and _PLAIN.fullmatch(text) and text.strip("."):
+        return text
     safe = "".join(c if c.isalnum() or c in "._+-" else quote(c, safe="") for c in text)
-    return safe or "%"
+    if not safe.strip("."):  # "", "." and ".." would be other folders
+        return safe.replace(".", "%2E") or "%"
+    return safe
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_+.-]+")  # most values: read without a loop
+
+
+def folded(name: str) -> str:
+    """Equal for two names that are one file where the file system does not know capitals."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def label(slugs: Mapping[str, str]) -> str:
@@ -281,8 +296,10 @@ def label(slugs: Mapping[str, str]) -> str:
 
 def file_problem(file: str) -> str | None:
     """What is wrong with the name of a file that a job writes, or None."""
-    if re.search(r"[{}\0]", file):
-        return "a name without { or }"
+    if not file.isprintable() or re.search(r"[{}]", file):
+        return "a name without { or }, line breaks and other invisible characters"
+    if any(len(part.encode()) > MAX_NAME for part in file.split("/")):
+        return f"names of at most {MAX_NAME} bytes"
     if os.path.isabs(file) or ".." in Path(file).parts:
         return "a name inside the step's own folder: not absolute, without .."
     if os.path.normpath(file) != file.rstrip("/") or file in {"", ".", "/"}:

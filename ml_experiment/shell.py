@@ -14,10 +14,9 @@ PROGRAM = "the place of the program"
 
 # Builtins that evaluate their arguments: `let 'x[$(date)]'` runs date, whatever the quotes.
 _EVALUATING = frozenset(
-    "alias bind compgen complete coproc declare enable eval export for function getopts let local"
-    " mapfile printf read readarray readonly select test trap typeset unset wait [".split()
+    ["alias", "bind", "compgen", "complete", "coproc", "declare", "enable", "eval", "export", "for", "function", "getopts", "let", "local", "mapfile", "printf", "read", "readarray", "readonly", "select", "test", "trap", "typeset", "unset", "wait", "["]
 )
-_LEADING = frozenset("! { builtin command do elif else if then time until while".split())
+_LEADING = frozenset(["!", "{", "builtin", "command", "do", "elif", "else", "if", "then", "time", "until", "while"])
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _META = " \t\n|&;()<>"
 
@@ -128,7 +127,7 @@ class _Scanner:
 
     def in_command(self) -> str | None:
         words, word, head = self.now.words, self.now.word, self.now.head
-        if self.now.redirect or _ASSIGNMENT.match(word) and head is None:
+        if self.now.redirect or (_ASSIGNMENT.match(word) and head is None):
             return None
         if head is None:
             return None if self.top == "=(" else PROGRAM

@@ -8,10 +8,10 @@ another way (importlib, exec) is not seen here, and the boot report names it aft
 from __future__ import annotations
 
 import ast
-import importlib.machinery
 import os
 import re
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +23,7 @@ from ml_experiment.placeholders import Template
 
 INTERPRETERS = re.compile(r"^(python[\d.]*|Rscript|bash|sh|julia|node|perl|ruby)$")
 MAX_BYTES = 1 << 20  # a literal path to more than this is data, not code
+_MADE = re.compile(r"(results|logs)(-[^/]*)?/|\.")
 _VARIABLE = re.compile(r"\bML_EXPERIMENT_[A-Z0-9_]+")
 
 
@@ -117,7 +118,11 @@ def _code(
     digests = {}
     variables = set(_VARIABLE.findall(text))
     for path in everything:
-        digest, mentioned = _read(path, _stamp(path))
+        try:
+            digest, mentioned = _read(path, _stamp(path))
+        except OSError as error:
+            problems.append((f"cannot be read: {path.relative_to(folder)}", error.strerror))
+            continue
         digests[path.relative_to(folder).as_posix()] = digest
         variables |= mentioned
     return Code(dict(sorted(digests.items())), frozenset(variables), signature, tuple(problems))
@@ -168,9 +173,10 @@ def _imports(path: Path, _: tuple[int, int], folder: Path) -> tuple[str, ...]:
 
 def _tree(path: Path) -> ast.Module | None:
     try:
-        return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):  # for another Python than this one, perhaps: it will say so
-        return None
+        with warnings.catch_warnings(action="ignore"):  # the code's own, such as invalid escapes
+            return ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # for another Python than this one, perhaps: that will say so
 
 
 def _module(name: str, roots: tuple[Path, ...], folder: Path) -> list[Path]:
@@ -195,13 +201,14 @@ def _module(name: str, roots: tuple[Path, ...], folder: Path) -> list[Path]:
 
 def _installed(module: str) -> Path | None:
     """The file of a module that is installed beside us, found without importing a package."""
-    search: Iterable[str] | None = None
+    search: list[str] | None = None
     spec = None
-    for part in _prefixes(module):
-        spec = importlib.machinery.PathFinder.find_spec(part, search)  # type: ignore[arg-type]
+    for part in _prefixes(module):  # the finders of editable installs are on this list too
+        specs = (finder.find_spec(part, search) for finder in sys.meta_path)
+        spec = next((spec for spec in specs if spec is not None), None)
         if spec is None:
-            return Path(os.devnull) if part in sys.builtin_module_names else None
-        search = spec.submodule_search_locations or []
+            return None
+        search = list(spec.submodule_search_locations or [])
     return Path(spec.origin) if spec and spec.origin else Path(os.devnull)
 
 
@@ -225,14 +232,23 @@ def _find_function(path: Path, function: str) -> tuple[Signature | None, frozens
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
         else:
-            names |= {
-                inner.id
-                for inner in ast.walk(node)
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
-            }
+            names |= _bound(node)
     if "*" in names or "__getattr__" in names:  # anything may be there
         return signature, frozenset()
     return signature, frozenset(names)
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """Names that a statement such as `if` or `try` binds."""
+    found: set[str] = set()
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
+            found.add(inner.id)
+        elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(inner.name)
+        elif isinstance(inner, ast.alias):
+            found.add((inner.asname or inner.name).partition(".")[0])
+    return found
 
 
 def _signature(node: ast.FunctionDef) -> Signature:
@@ -248,26 +264,26 @@ def _signature(node: ast.FunctionDef) -> Signature:
 
 def _literal(name: str, folder: Path) -> Path | None:
     """A word of a command as a file of the workspace."""
-    if not name or "\0" in name or len(name) > 1000:
+    if not name or "\0" in name:
         return None
     path = Path(os.path.normpath(folder / name))
-    try:
-        inside = path.is_relative_to(folder) and path.is_file()
-        return path if inside and path.stat().st_size <= MAX_BYTES else None
-    except OSError:
+    if not os.path.isfile(path) or not path.is_relative_to(folder):
         return None
+    if _MADE.match(path.relative_to(folder).as_posix()):  # what a job made is an input, never code
+        return None
+    return path if path.stat().st_size <= MAX_BYTES else None
 
 
 def _missing_script(word: str, folder: Path) -> bool:
     """Whether the word behind an interpreter is a script that is not there."""
     if not word or word.startswith(("-", "$", "<", "|", ";", "&")) or "\0" in word:
         return False
-    return "." in word and not (folder / word).exists()
+    return "." in word and not os.path.exists(folder / word)
 
 
 def _nearest_file(name: str, folder: Path) -> str | None:
     parent = (folder / name).parent
-    if not parent.is_dir():
+    if not os.path.isdir(parent):
         return f"the folder {os.path.relpath(parent, folder)} is not there"
     here = [file.name for file in parent.iterdir() if file.suffix == Path(name).suffix]
     return did_you_mean(Path(name).name, here)

@@ -9,6 +9,7 @@ the interval is Student's t (Student 1908, Biometrika 6:1-25): mean ± t(0.975, 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
@@ -32,15 +33,41 @@ def interval(
 
     A single value has no spread, nor have values that are not all finite: None.
     """
-    mean = sum(values) / len(values)
-    if len(values) < 2 or not math.isfinite(mean):
-        return mean, None, None, None
+    if not all(map(math.isfinite, values)):
+        return sum(values) / len(values), None, None, None
     mean = statistics.fmean(values)
-    from scipy.special import stdtrit  # 60 ms, which a table of single values need not pay
-
+    if len(values) < 2:
+        return mean, None, None, None
     sd = statistics.stdev(values)
-    half = float(stdtrit(len(values) - 1, 0.5 + CONFIDENCE / 2)) * sd / math.sqrt(len(values))
+    half = t_quantile(len(values) - 1) * sd / math.sqrt(len(values))
     return mean, sd, mean - half, mean + half
+
+
+@functools.cache
+def t_quantile(freedom: int) -> float:
+    """The t that Student's distribution stays below, in absolute value, with `CONFIDENCE`."""
+    low, high = 1.9, 13.0  # of 95 % at infinitely many and at one degree of freedom
+    while low < (middle := (low + high) / 2) < high:
+        if t_within(middle, freedom) < CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def t_within(t: float, freedom: int) -> float:
+    """P(|T| < t) for Student's T, by the finite sums of Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(freedom))
+    square = math.cos(angle) ** 2
+    odd = freedom % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for index in range(2 + odd, freedom + 1, 2):
+        total += term
+        term *= square * (index - 1) / index
+    if not odd:
+        return math.sin(angle) * total
+    return 2 / math.pi * (angle + math.sin(angle) * total)
 
 
 def read_metrics(path: Path) -> dict[str, float]:
@@ -52,14 +79,23 @@ def read_metrics(path: Path) -> dict[str, float]:
     expected = 'a JSON object of names and numbers, such as {"accuracy": 0.93}'
     try:
         data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"not a metrics file: {error}", where=str(path), expected=expected) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"not a metrics file: {error}", where=str(path), expected=expected
+        ) from None
     if not isinstance(data, dict):
         raise UserError("not a metrics file", where=str(path), value=data, expected=expected)
     for name, value in data.items():
         if not isinstance(value, int | float):
-            raise UserError(f"the metric {name} is not a number", where=str(path), value=value, expected=expected)
-    return {name: float(value) if isinstance(value, bool) else value for name, value in data.items()}
+            raise UserError(
+                f"the metric {name} is not a number",
+                where=str(path),
+                value=value,
+                expected=expected,
+            )
+    return {
+        name: float(value) if isinstance(value, bool) else value for name, value in data.items()
+    }
 
 
 def tables(key: Mapping[str, Any], metrics: Sequence[Mapping[str, float]]) -> tuple[str, str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_experiment import atomic, config, keys
+from ml_experiment.hashing import canonical
 from ml_experiment.plan import Plan, StepPlan
 from ml_experiment.resolve import resolve
 
@@ -52,4 +52,5 @@ def table_key(plan: Plan, step: StepPlan) -> str:
 
 def key_text(key: Mapping[str, Any]) -> str:
     """A key as it is written: canonical, a line for each entry, so that a diff can be read."""
-    return json.dumps(key, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    lines = (f' "{name}": {canonical(key[name])}' for name in sorted(key))
+    return "{\n" + ",\n".join(lines) + "\n}\n"

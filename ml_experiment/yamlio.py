@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -18,6 +19,8 @@ from yaml._yaml import CParser  # libyaml: every wheel of PyYAML has it
 from yaml.resolver import Resolver
 
 from ml_experiment.errors import ExperimentError, Place, Problem
+
+KeyPath = tuple[str, ...]
 
 MAX_NODES = 300_000  # aliases of aliases can grow a small file without end
 MAX_DEPTH = 100
@@ -116,6 +119,29 @@ def of_data(data: Any, place: Place) -> Node:
     return Node(data, place)
 
 
+def places(node: Node) -> dict[KeyPath, Place]:
+    """The place of every key and list item."""
+    found: dict[KeyPath, Place] = {}
+
+    def visit(node: Node, path: KeyPath) -> None:
+        found[path] = node.place
+        if isinstance(node.value, dict):
+            for key, child in node.value.items():
+                visit(child, (*path, key))
+        elif isinstance(node.value, list):
+            for index, child in enumerate(node.value):
+                visit(child, (*path, str(index)))
+
+    visit(node, ())
+    return found
+
+
+def nearest_place(found: Mapping[KeyPath, Place], path: KeyPath) -> Place | None:
+    """Where a key was written, or the nearest one above it."""
+    ends = range(len(path), -1, -1)
+    return next((found[path[:end]] for end in ends if path[:end] in found), None)
+
+
 def read_value(text: str, place: str) -> Any:
     """One YAML value, such as the right side of `--set a.b=VALUE`; `place` is for messages."""
     return read(text, place).plain() if text.strip() else ""
@@ -126,14 +152,14 @@ def _refuse(what: str, file: str, line: int | None, hint: str | None = None) -> 
 
 
 def _check_depth(text: str, file: str) -> None:
-    """libyaml's own recursion has no end: deep nesting would crash the process."""
+    """The recursion of libyaml has no end: deep nesting would crash the process."""
     depth = 0
     if text.count("[") + text.count("{") > MAX_DEPTH or _NESTED.search(text):
         for event in yaml.parse(text, Loader=yaml.CLoader):
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > MAX_DEPTH:
-                _refuse("values within values without end", file, event.start_mark.line + 1)
+                _refuse("values within values without end", file, 1)
 
 
 _NESTED = re.compile(r"(?:[-?:][ \t]+){20}")  # `- - - -`: indented ones need too much text

@@ -17,7 +17,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import atomic, hashing, keys, launch, sources, staleness, workspace
+from ml_experiment import atomic, hashing, keys, launch, overrides, sources, staleness, workspace
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.plan import Job, Plan, StepPlan
 
@@ -40,9 +40,9 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     Raises:
         WorkflowError: everything that is wrong with the experiment.
     """
-    file = config.get("experiment")
+    file, given = config.get("experiment"), overrides.from_config(config)
     try:
-        opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, config))
+        opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, given))
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
     workspace.write_keys(opened.plan)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import workspace
+from ml_experiment import overrides, workspace
 from ml_experiment.errors import UserError
 from ml_experiment.services import init
 
@@ -38,7 +37,7 @@ def command(
         )
     words += [*extra, *targets]
     if config:
-        words += ["--config", *(f"{key}={_word(value)}" for key, value in sorted(config.items()))]
+        words += ["--config", *overrides.to_words(config)]
     return words
 
 
@@ -55,8 +54,3 @@ def execute(words: Sequence[str], *, live: bool) -> None:
 def check_first(file: Path | None, config: Mapping[str, Any]) -> None:
     """Every mistake of the experiment, told before Snakemake starts."""
     workspace.open_plan(file, config)
-
-
-def _word(value: Any) -> str:
-    """A value as Snakemake's --config reads it: YAML, of which JSON is a part."""
-    return value if isinstance(value, str) else json.dumps(value)

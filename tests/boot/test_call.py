@@ -47,6 +47,7 @@ def test_arguments_by_name(job: Job) -> None:
             assert rest == {"kernel": "rbf", "opt": {"lr": 0.1}}, rest
             assert os.path.isdir("out/deep") and os.path.isdir("out/metrics")
             assert sys.path[0] == os.getcwd()
+            assert not [path for path in sys.path if path.endswith("boot")]
             return {}
         """,
     )

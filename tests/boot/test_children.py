@@ -158,6 +158,25 @@ def test_fork_without_multiprocessing(job: Job) -> None:
     assert [line["process"]["place"] for line in first.lines] == ["f1", "f2", ""]
 
 
+@pytest.mark.engine("numpy")
+def test_default_rng_differs_on_both_sides_of_a_fork(job: Job) -> None:
+    text = """
+        import os
+        from numpy.random import default_rng
+        default_rng()
+        for _ in range(2):
+            if os.fork() == 0:
+                print(default_rng().random(), flush=True)
+                os._exit(0)
+            os.wait()
+        print(default_rng().random())
+    """
+    first, second = job.script(text), job.script(text)
+    assert first.code == 0, first.err
+    assert first.out == second.out
+    assert len(set(first.out.split())) == 3
+
+
 @pytest.mark.engine("joblib")
 def test_joblib(job: Job) -> None:
     done = job.script(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 
 import pytest
@@ -59,6 +60,13 @@ def test_how_it_ended(job: Job, text: str, code: int, ending: dict[str, object])
     assert done.main["exit"] == ending
 
 
+def test_what_cannot_be_known_is_not_said(job: Job) -> None:
+    thread = "import sys, threading; threading.Thread(target=sys.exit, args=(3,)).start()"
+    assert job.run("-c", thread).main["exit"] == {"code": None, "exception": None}
+    assert job.run("-c", "import sys; sys.exit(3)").main["exit"]["code"] == 3
+    assert job.run("-c", "1 / 0").main["exit"] == {"code": 1, "exception": "ZeroDivisionError"}
+
+
 def test_a_failing_script_shows_its_own_traceback_only(job: Job) -> None:
     job.write("script.py", "1 / 0\n")
     plain = job.run("script.py", environ={**os.environ, "PYTHONPATH": ""})
@@ -69,6 +77,16 @@ def test_a_failing_script_shows_its_own_traceback_only(job: Job) -> None:
 def test_exit_handlers_run_before_the_report(job: Job) -> None:
     done = job.script("import atexit, random\natexit.register(random.random)\n")
     assert done.generator("random")["used"] is True
+
+
+def test_an_environment_in_the_project_is_no_part_of_it(job: Job) -> None:
+    venv = job.folder / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    job.write("env/share/held.py", "")
+    job.write("script.py", "import sys\nsys.path.append('env/share')\nimport held\n")
+    done = job.run("script.py", python=str(venv / "bin" / "python"))
+    assert done.main["project"] == ["script.py"]
+    assert "held" in done.main["elsewhere"]
 
 
 @pytest.mark.engine("sklearn")

@@ -63,6 +63,8 @@ def test_default_rng_is_otherwise_numpys(job: Job) -> None:
         assert r.default_rng(generator) is generator
         assert r.default_rng(bits).bit_generator is bits
         assert pickle.loads(pickle.dumps(r.default_rng)) is r.default_rng
+        from numpy.random._generator import default_rng
+        assert default_rng is r.default_rng
         assert pickle.loads(pickle.dumps(r.default_rng())).random() is not None
         assert len(r.default_rng().spawn(2)) == 2 if hasattr(generator, "spawn") else True
         assert "Generator" in r.default_rng.__doc__

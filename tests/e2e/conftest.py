@@ -87,18 +87,18 @@ json.dump({"value": random.random()}, open(metrics, "w"))
 include: "workflow/rules/experiment.smk"
 
 
-rule all:
-    default_target: True
-    input: experiment.targets, "results/byhand/out.txt"
-
-
 rule byhand:
     input:
         key=experiment.key("byhand", "scripts/byhand.py"),
         table=experiment.path("prepare.table"),
-    output: "results/byhand/out.txt"
+    output: f"{experiment.results}/byhand/out.txt"
     params: launch=experiment.launch("byhand")
     shell: "{params.launch} python scripts/byhand.py {input.table:q} {output:q}"
+
+
+rule all:
+    default_target: True
+    input: experiment.targets, rules.byhand.output
 """,
     "scripts/byhand.py": """\
 import random

@@ -40,9 +40,9 @@ class Boot:
         _say(what + ".")
 
     def retire(self) -> None:
-        """Do nothing more: neither seed nor report, in this process and its children."""
+        """Leave this process and its children to another: what that one does comes later."""
         self.watch.remove()
-        self.generators.retired = self.process.retired = True
+        self.process.retired = True
 
     def write(self) -> None:
         """Add this process's line to the report; a failure is one sentence and nothing else."""

@@ -196,7 +196,6 @@ class Generators:
         self.place = ""  # where this process stands among its relatives: "2.1", "f1" ...
         self.seen: dict[str, Generator] = {}
         self.children = Children()
-        self.retired = False
 
     def watch(self, watch: Watch) -> None:
         """Seed what is imported already, and the rest when it is imported."""
@@ -225,8 +224,6 @@ class Generators:
                 os.register_at_fork(after_in_child=lambda: self._sow(generator, module))
 
     def _sow(self, generator: Generator, module: Any) -> None:
-        if self.retired:
-            return
         self.seen[generator.name] = generator
         generator.pid = os.getpid()
         try:

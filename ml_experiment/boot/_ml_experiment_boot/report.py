@@ -63,6 +63,7 @@ def collect(boot: Boot) -> dict[str, Any]:
             "version": ".".join(map(str, sys.version_info[:3])),
         },
         "replicate": settings.replicate,
+        "resumed": settings.resumed,
         "seed": part("seed", seed),
         "seeding": settings.seeding,
         "stream": settings.stream,

@@ -36,10 +36,11 @@ class Settings:
         seeding: `full`, `variables` (only the environment's) or `none`.
         report: absolute path of the report file, or None for no report.
         threads: as many as the step declared, or None.
+        resumed: whether the job found a checkpoint of an earlier attempt.
         main: process id of the job's first booted process, None in that process itself.
     """
 
-    __slots__ = ("main", "replicate", "report", "root", "seeding", "stream", "threads")
+    __slots__ = ("main", "replicate", "report", "resumed", "root", "seeding", "stream", "threads")
 
     def __init__(self, values: dict[str, Any]) -> None:
         self.root: int = values["root"]
@@ -48,12 +49,15 @@ class Settings:
         self.seeding: str = values["seeding"]
         self.report: str | None = values["report"]
         self.threads: int | None = values["threads"]
+        self.resumed: bool = values.get("resumed") is True
         self.main: int | None = values.get("main")
 
     def exported(self, main: int) -> str:
         """The same settings for child processes, as canonical JSON."""
         values = {key: getattr(self, key) for key in _KEYS}
         values["main"] = main
+        if self.resumed:
+            values["resumed"] = True
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
 

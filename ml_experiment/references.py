@@ -1,0 +1,143 @@
+"""What a step's inputs refer to: files of other steps, or paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_experiment import matrix, placeholders, plan
+from ml_experiment.errors import did_you_mean, nearest
+from ml_experiment.model import Step
+from ml_experiment.plan import Case, Input, Source
+
+
+@dataclass(frozen=True)
+class References:
+    """Looks up references, and reports those that lead nowhere.
+
+    Attributes:
+        folder: the workspace.
+        steps: the declared steps.
+        faulty: names of steps that are there but could not be read.
+        axes: step -> its axes.
+        problem: reports (path in the experiment, what, value=, expected=, hint=).
+    """
+
+    folder: Path
+    steps: Mapping[str, Step]
+    faulty: frozenset[str]
+    axes: Mapping[str, matrix.Axes]
+    problem: Callable[..., None]
+
+    def inputs(self, name: str, cases: tuple[Case, ...]) -> dict[str, dict[str, Input]]:
+        """Case label -> name -> input, for all cases of a step."""
+        found: dict[str, dict[str, Input]] = {}
+        same: dict[tuple[int, object], dict[str, Input]] = {}
+        for case in cases:
+            declared = case.work.inputs
+            varying = any("{" in text for value in declared.values() for text in _texts(value))
+            token = (id(case.work), case.label if varying else None)
+            if token not in same:
+                same[token] = {
+                    key: self._input(name, case, key, value) for key, value in declared.items()
+                }
+            found[case.label] = same[token]
+        return found
+
+    def _input(self, name: str, case: Case, key: str, value: str | tuple[str, ...]) -> Input:
+        path = ("steps", name, "inputs", key)
+        found = [self._source(text, path, case) for text in _texts(value)]
+        several = any(self._several(name, source) for source in found)
+        return Input(tuple(found), several or not isinstance(value, str))
+
+    def _several(self, name: str, source: Source) -> bool:
+        """Whether a single reference stands for a list, by declaration and not by number."""
+        if source.step is None or source.shared:
+            return False
+        unmatched = set(self.axes[source.step]) - set(self.axes[name])
+        replicated = self.steps[source.step].replicates is not None
+        return bool(unmatched) or (replicated and self.steps[name].replicates is None)
+
+    def _source(self, text: str, path: tuple[str, ...], case: Case) -> Source:
+        head, dot, rest = text.partition(".")
+        if dot and head in self.faulty:
+            return Source(path=text)
+        if dot and head in self.steps:
+            return self._output(head, rest, path)
+        if not os.path.lexists(self.folder / text):
+            self._check_path(text, path)
+        return Source(path=self._filled(text, path, case))
+
+    def _check_path(self, text: str, path: tuple[str, ...]) -> None:
+        """Report a path that is nothing and looks like a reference."""
+        head, dot, rest = text.partition(".")
+        if head in self.steps:
+            known = [f"{head}.{output}" for output in outputs(self.steps[head])]
+            self.problem(
+                path,
+                "a step, but not one of its outputs",
+                value=text,
+                expected=", ".join(known),
+                hint=f"a file of this name is ./{text}",
+            )
+        near = nearest(head, self.steps) if dot and "/" not in text else None
+        if near:
+            known = [f"{near}.{output}" for output in outputs(self.steps[near])]
+            hint = f"{did_you_mean(f'{near}.{rest}', known) or ''} A file: ./{text}".strip()
+            self.problem(path, "no such step, and no such file", value=text, hint=hint)
+
+    def _output(self, head: str, rest: str, path: tuple[str, ...]) -> Source:
+        step = self.steps[head]
+        if rest in step.outputs:
+            return Source(step=head, file=step.outputs[rest])
+        if rest == "metrics" and step.metrics is not None:
+            return Source(step=head, file=step.metrics)
+        if rest in outputs(step):
+            return Source(step=head, file=f"{rest}.csv", shared=True)
+        known = [f"{head}.{output}" for output in outputs(step)]
+        hint = did_you_mean(f"{head}.{rest}", known) or f"a file: ./{head}.{rest}"
+        if rest == "metrics":
+            hint = f"give {head} `metrics: metrics.json`"
+        elif rest in plan.TABLES:
+            hint = f"only a step with metrics, and with matrix or replicates, has a {rest}"
+        self.problem(path, f"{head} has no output {rest}", value=f"{head}.{rest}", hint=hint)
+        return Source(path=f"{head}.{rest}")
+
+    def _filled(self, text: str, path: tuple[str, ...], case: Case) -> str:
+        """A path with {matrix.x} filled in."""
+        for axis in re.findall(r"\{matrix\.([^{}]*)\}", text):
+            if axis not in case.values:
+                hint = did_you_mean(axis, case.values) or "the step has no matrix"
+                self.problem(path, f"{{matrix.{axis}}} names nothing", value=text, hint=hint)
+        filled = re.sub(
+            r"\{matrix\.([^{}]*)\}",
+            lambda found: placeholders.as_text(case.values.get(found.group(1), "")),
+            text,
+        )
+        if re.search(r"[{}]", filled):
+            self.problem(path, "only {matrix.NAME} may stand in a path", value=text)
+        return filled.removeprefix("./") or filled
+
+
+def _texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
+
+
+def outputs(step: Step) -> list[str]:
+    """What can stand behind the dot of a reference to a step."""
+    many = bool(step.matrix) or step.replicates is not None
+    metrics = ["metrics"] if step.metrics is not None else []
+    return [*step.outputs, *metrics, *(plan.TABLES if many and metrics else ())]
+
+
+def steps_of(inputs: Mapping[str, Mapping[str, Input]]) -> Iterator[tuple[str, Source]]:
+    """The name of each input that comes from a step, and where from; each once."""
+    different = {id(named): named for named in inputs.values()}
+    for named in different.values():
+        for name, item in named.items():
+            for source in item.sources:
+                if source.step is not None:
+                    yield name, source

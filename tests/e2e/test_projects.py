@@ -1,0 +1,174 @@
+"""New projects, scripts added to them, and two clones that give the same results."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import REPOSITORY, Project
+
+TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default")
+
+
+def repository_files() -> dict[str, bytes]:
+    """What git has of the repository's own experiment."""
+    words = ["git", "ls-files", "-co", "--exclude-standard", "--", *TEMPLATE]
+    names = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    return {name: (REPOSITORY / name).read_bytes() for name in names.split()}
+
+
+def test_init_makes_this_repositorys_own_experiment(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    done = project.ours("init", "paper")
+    assert done.returncode == 0, done.stderr
+    made = {
+        path.relative_to(tmp_path / "paper").as_posix(): path.read_bytes()
+        for path in (tmp_path / "paper").rglob("*")
+        if path.is_file() and path.name != ".gitignore"
+    }
+    assert made == repository_files()
+    assert "next: cd paper && ml-experiment run" in done.stdout
+    assert Project(tmp_path / "paper").ours("check").returncode == 0
+
+
+def test_init_changes_nothing_that_is_there(tmp_path: Path) -> None:
+    there = {
+        "Snakefile": "rule all:\n    output: 'x'\n    shell: 'touch x'\n",
+        ".gitignore": "x\n",
+        "README.md": "mine\n",
+        "workflow/scripts/own.py": "",
+    }
+    project = Project(tmp_path)
+    for name, text in there.items():
+        project.write(name, text)
+    project.call("git", "init", "-q")
+    before = _planned(project)
+    done = project.ours("init")
+    assert done.returncode == 0, done.stderr
+    assert {name: (tmp_path / name).read_text() for name in there} == there
+    assert "add to .gitignore" in done.stdout
+    assert _planned(project) == before
+    planned = project.ours("run", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "prepare" in planned.stdout
+
+
+def _planned(project: Project) -> str:
+    """What a plain `snakemake` would do, without the date."""
+    text = project.call("snakemake", "-n", "--cores", "1").stdout
+    return re.sub(r"\[.* \d{4}\]", "", text.partition("Job stats")[2])
+
+
+def test_init_refuses_as_a_whole(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.write("experiment.yaml", "name: mine\n")
+    done = project.ours("init")
+    assert done.returncode == 2
+    assert "experiment.yaml" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["experiment.yaml"]
+
+
+def test_add_an_unmodified_script_and_run_it(tmp_path: Path) -> None:
+    """argparse, no seeds: three replicates draw differently, and the same in the next clone."""
+    clones = []
+    for name in ("one", "two"):
+        project = Project(tmp_path / name)
+        project.folder.mkdir()
+        assert Project(tmp_path).ours("init", name).returncode == 0
+        for part in ("workflow/rules/paper.smk", "experiment.yaml"):
+            (project.folder / part).unlink()
+        project.write(
+            "Snakefile",
+            'include: "workflow/rules/experiment.smk"\n\n\nrule all:\n'
+            "    default_target: True\n    input: experiment.targets\n",
+        )
+        project.write("experiment.yaml", "# mine\nname: added\nsteps: {}\n")
+        shutil.copy(REPOSITORY / "examples/script/train.py", project.folder / "train.py")
+        script = (project.folder / "train.py").read_bytes()
+        done = project.ours("add", "train.py")
+        assert done.returncode == 0, done.stderr
+        assert (project.folder / "train.py").read_bytes() == script
+        assert project.ours("check").returncode == 0, project.ours("check").stderr
+        assert project.snakemake("--config", "steps={train: {replicates: 3}}").returncode == 0
+        clones.append(project)
+    draws = [project.files("results") for project in clones]
+    assert draws[0] == draws[1]
+    metrics = [name for name in draws[0] if name.endswith("metrics.json")]
+    assert len(metrics) == 3
+    assert len({draws[0][name] for name in metrics}) == 3
+
+
+def test_two_clones_on_one_and_two_cores_are_equal(tmp_path: Path) -> None:
+    """The repository's own experiment, as a small variant; the paper's results stay untouched."""
+    clones = []
+    for cores in ("1", "2"):
+        project = Project(tmp_path / f"on {cores}")
+        assert Project(tmp_path).ours("init", project.folder.name).returncode == 0
+        project.write("results/evaluate/scores.json", "the paper's")
+        done = project.call(
+            "snakemake", "--cores", cores, "--config", "variant=smoke"
+        )
+        assert done.returncode == 0, done.stderr
+        assert project.files("results").keys() == {"results/evaluate/scores.json"}
+        assert (project.folder / "results/evaluate/scores.json").read_text() == "the paper's"
+        clones.append(project.files("results-smoke"))
+    assert clones[0] == clones[1]
+    assert len(clones[0]) > 30
+
+
+def test_a_variant_leaves_the_results_untouched(small: Project) -> None:
+    before = {name: (small.folder / name).stat().st_mtime_ns for name in small.files()}
+    assert small.snakemake("--config", "variant=quick").returncode == 0
+    after = {name: (small.folder / name).stat().st_mtime_ns for name in small.files()}
+    assert after == before
+    assert (small.folder / "results-quick/fit/method=mean/seed-0/model.json").is_file()
+    assert small.would_run() == {}
+
+
+def test_replicates_differ_and_methods_share_their_draws(finished: Project) -> None:
+    draws = {
+        (method, seed): json.loads(
+            (finished.folder / f"results/fit/method={method}/seed-{seed}/metrics.json").read_text()
+        )["draw"]
+        for method in ("mean", "median")
+        for seed in (0, 1)
+    }
+    assert draws["mean", 0] == draws["median", 0]
+    assert draws["mean", 0] != draws["mean", 1]
+
+
+@pytest.mark.parametrize("words", [("--list-rules",), ("--dag",), ("--summary",), ("-n", "-p"), ("--report", "r.html")])
+def test_snakemakes_own_views_work(finished: Project, words: tuple[str, ...]) -> None:
+    done = finished.snakemake(*words)
+    assert done.returncode == 0, done.stderr
+
+
+def _example(name: str, clone: Path) -> Project:
+    """An example in a clone of its own: its Snakefile includes the repository's rules."""
+    shutil.copytree(REPOSITORY / "workflow/rules", clone / "workflow/rules")
+    shutil.copytree(REPOSITORY / "examples" / name, clone / "examples" / name)
+    return Project(clone / "examples" / name)
+
+
+@pytest.mark.engine("torch")
+def test_the_torch_example(tmp_path: Path) -> None:
+    project = _example("torch", tmp_path)
+    done = project.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert project.would_run() == {}
+
+
+@pytest.mark.engine("Rscript")
+def test_the_r_example_in_two_clones(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        project = _example("r", tmp_path / name)
+        done = project.snakemake()
+        assert done.returncode == 0, done.stderr
+        found.append(project.files())
+    assert found[0] == found[1]
