@@ -229,7 +229,9 @@ def table(rows: Sequence[Row]) -> str:
 def main(*scripts: tuple[str, Callable[[int], list[Row]]], rounds: int = 5) -> int:
     """Run benchmarks and print their rows. Exit code 1: a target is missed."""
     parser = argparse.ArgumentParser(description="Medians of several rounds, run in turn.")
-    parser.add_argument("only", nargs="*", help="some of: " + ", ".join(name for name, _ in scripts))
+    parser.add_argument(
+        "only", nargs="*", help="some of: " + ", ".join(name for name, _ in scripts)
+    )
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"({rounds})")
     options = parser.parse_args()

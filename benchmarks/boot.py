@@ -28,7 +28,11 @@ def prefixed(folder: Path) -> list[str]:
         "stream": "bench",
         "threads": 1,
     }
-    return ["env", f"ML_EXPERIMENT_BOOT={json.dumps(boot)}", f"PYTHONPATH={REPOSITORY}/ml_experiment/boot"]
+    return [
+        "env",
+        f"ML_EXPERIMENT_BOOT={json.dumps(boot)}",
+        f"PYTHONPATH={REPOSITORY}/ml_experiment/boot",
+    ]
 
 
 def measure(rounds: int) -> list[Row]:
@@ -52,7 +56,14 @@ def measure(rounds: int) -> list[Row]:
             ours=functools.partial(timed, ["bash", "-c", source], folder),
             peer=functools.partial(timed, ["bash", "-c", ":"], folder),
         )
-        rows.append(row("launch prefix, with the bash of `run`", walls(taken["ours"]), walls(taken["peer"]), MOST))
+        rows.append(
+            row(
+                "launch prefix, with the bash of `run`",
+                walls(taken["ours"]),
+                walls(taken["peer"]),
+                MOST,
+            )
+        )
     return rows
 
 

@@ -70,8 +70,17 @@ def measure(rounds: int) -> list[Row]:
             peer=functools.partial(to_first_job, first, peer),
         )
     return [
-        row("--help (peer: import argparse), CPU", cpus(taken["help"]), cpus(taken["nothing"]), Target("ours", 0.3)),
-        row("check of this repository (peer: snakemake -n), CPU", cpus(taken["check"]), cpus(taken["dry"])),
+        row(
+            "--help (peer: import argparse), CPU",
+            cpus(taken["help"]),
+            cpus(taken["nothing"]),
+            Target("ours", 0.3),
+        ),
+        row(
+            "check of this repository (peer: snakemake -n), CPU",
+            cpus(taken["check"]),
+            cpus(taken["dry"]),
+        ),
         row("snakemake to the first job, wall", walls(taken["ours"]), walls(taken["peer"])),
         row("ml-experiment run to the first job, wall", walls(taken["run"]), walls(taken["peer"])),
     ]

@@ -42,49 +42,55 @@ steps:
 """
 
 
-def same_graph(sets: int = SETS, methods: int = METHODS, replicates: int = REPLICATES) -> str:
-    """The same jobs, files and edges in plain rules; no keys, no logs, no tables."""
-    return f"""\
-SETS = [f"set{{i:02}}" for i in range({sets})]
-METHODS = [f"method{{i:02}}" for i in range({methods})]
-SEEDS = range({replicates})
-CASE = "data={{data}},method={{method}}"
+SAME_GRAPH = """\
 
 
 rule all:
     input:
-        expand("results/summary/data={{data}}/summary.txt", data=SETS),
-        expand(f"results/fit/{{CASE}}/seed-{{{{seed}}}}/metrics.json", data=SETS, method=METHODS, seed=SEEDS),
+        expand("results/summary/data={data}/summary.txt", data=SETS),
+        expand("results/fit/data={data},method={method}/seed-{seed}/metrics.json", data=SETS, method=METHODS, seed=SEEDS),
 
 
 rule split:
     output:
-        train="results/split/data={{data}}/seed-{{seed}}/train.csv",
-        test="results/split/data={{data}}/seed-{{seed}}/test.csv",
-    shell: "make-split {{wildcards.data}} {{output}} 0.25"
+        train="results/split/data={data}/seed-{seed}/train.csv",
+        test="results/split/data={data}/seed-{seed}/test.csv",
+    shell: "make-split {wildcards.data} {output} 0.25"
 
 
 rule fit:
-    input: "results/split/data={{data}}/seed-{{seed}}/train.csv"
+    input: "results/split/data={data}/seed-{seed}/train.csv"
     output:
-        model=f"results/fit/{{CASE}}/seed-{{{{seed}}}}/model.bin",
-        metrics=f"results/fit/{{CASE}}/seed-{{{{seed}}}}/metrics.json",
-    shell: "fit {{input}} {{wildcards.method}} 1.0 scale {{output}}"
+        model="results/fit/data={data},method={method}/seed-{seed}/model.bin",
+        metrics="results/fit/data={data},method={method}/seed-{seed}/metrics.json",
+    wildcard_constraints: data="[^/,=]+"
+    shell: "fit {input} {wildcards.method} 1.0 scale {output}"
 
 
 rule score:
     input:
-        tests=expand("results/split/data={{{{data}}}}/seed-{{seed}}/test.csv", seed=SEEDS),
-        models=expand(f"results/fit/{{CASE}}/seed-{{{{{{{{seed}}}}}}}}/model.bin", seed=SEEDS, allow_missing=True),
-    output: f"results/score/{{CASE}}/scores.json"
-    shell: "score {{output}} --tests {{input.tests}} --models {{input.models}}"
+        tests=expand("results/split/data={data}/seed-{seed}/test.csv", seed=SEEDS, allow_missing=True),
+        models=expand("results/fit/data={data},method={method}/seed-{seed}/model.bin", seed=SEEDS, allow_missing=True),
+    output: "results/score/data={data},method={method}/scores.json"
+    wildcard_constraints: data="[^/,=]+"
+    shell: "score {output} --tests {input.tests} --models {input.models}"
 
 
 rule summary:
-    input: expand(f"results/score/{{CASE}}/scores.json", method=METHODS, allow_missing=True)
-    output: "results/summary/data={{data}}/summary.txt"
-    shell: "summarize {{output}} {{input}}"
+    input: expand("results/score/data={data},method={method}/scores.json", method=METHODS, allow_missing=True)
+    output: "results/summary/data={data}/summary.txt"
+    shell: "summarize {output} {input}"
 """
+
+
+def same_graph(sets: int = SETS, methods: int = METHODS, replicates: int = REPLICATES) -> str:
+    """The same jobs, files and edges in plain rules; no keys, no logs, no tables."""
+    lists = f"""\
+SETS = [f"set{{i:02}}" for i in range({sets})]
+METHODS = [f"method{{i:02}}" for i in range({methods})]
+SEEDS = range({replicates})
+"""
+    return lists + SAME_GRAPH
 
 
 def independent(jobs: int = JOBS) -> str:

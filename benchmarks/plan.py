@@ -28,7 +28,11 @@ from bench import (
 
 PLAN = "from ml_experiment import workspace; plan = workspace.open_plan(); "
 OPEN = [sys.executable, "-c", PLAN + "print(sum(1 for job in plan.all_jobs()))"]
-KEYS = [sys.executable, "-c", PLAN + "print(sum(1 for job in plan.all_jobs())); workspace.write_keys(plan)"]
+KEYS = [
+    sys.executable,
+    "-c",
+    PLAN + "print(sum(1 for job in plan.all_jobs())); workspace.write_keys(plan)",
+]
 DRY = [*SNAKEMAKE, "--dry-run", "--quiet", "all"]
 
 

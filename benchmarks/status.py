@@ -10,7 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import many
-from bench import OURS, SNAKEMAKE, Row, Target, cpus, in_turn, main, project, row, scratch, timed, walls
+from bench import (
+    OURS,
+    SNAKEMAKE,
+    Row,
+    Target,
+    cpus,
+    in_turn,
+    main,
+    project,
+    row,
+    scratch,
+    timed,
+    walls,
+)
+
 from ml_experiment import hashing, records, staleness, workspace
 from ml_experiment.plan import Plan
 
@@ -57,7 +71,9 @@ def measure(rounds: int) -> list[Row]:
         there = project(folder, many.experiment())
         jobs = ran(there)
         words = [*OURS, "status", "--json"]
-        current = sum(item["state"] == "current" for item in json.loads(timed(words, there).printed))
+        current = sum(
+            item["state"] == "current" for item in json.loads(timed(words, there).printed)
+        )
         if current != jobs:
             raise RuntimeError(f"{current} of {jobs} jobs are current")
         taken = in_turn(
@@ -67,8 +83,18 @@ def measure(rounds: int) -> list[Row]:
         )
     half = Target("ours", 0.5)
     return [
-        row("status of 5,000 jobs (peer: snakemake --summary), wall", walls(taken["ours"]), walls(taken["peer"]), half),
-        row("status of 5,000 jobs (peer: snakemake --summary), CPU", cpus(taken["ours"]), cpus(taken["peer"]), half),
+        row(
+            "status of 5,000 jobs (peer: snakemake --summary), wall",
+            walls(taken["ours"]),
+            walls(taken["peer"]),
+            half,
+        ),
+        row(
+            "status of 5,000 jobs (peer: snakemake --summary), CPU",
+            cpus(taken["ours"]),
+            cpus(taken["peer"]),
+            half,
+        ),
     ]
 
 

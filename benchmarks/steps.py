@@ -43,7 +43,7 @@ def named_steps() -> tuple[str, str]:
     for chain in range(CHAINS):
         for link in range(LENGTH):
             name, before = f"c{chain}s{link}", f"c{chain}s{link - 1}"
-            run = f"cat {{inputs.x}} > {{outputs.out}}" if link else f"echo {chain} > {{outputs.out}}"
+            run = "cat {inputs.x} > {outputs.out}" if link else f"echo {chain} > {{outputs.out}}"
             ours.append(f"  {name}:\n    run: {run}\n")
             if link:
                 ours.append(f"    inputs: {{x: {before}.out}}\n")
@@ -71,7 +71,9 @@ def matrix_steps() -> tuple[str, str]:
         if link:
             peer.append(f'    input: "results/s{link - 1}/chain={{chain}}/out.txt"\n')
         shell = "cat {input} > {output}" if link else "echo {wildcards.chain} > {output}"
-        peer.append(f'    output: "results/s{link}/chain={{chain}}/out.txt"\n    shell: "{shell}"\n')
+        peer.append(
+            f'    output: "results/s{link}/chain={{chain}}/out.txt"\n    shell: "{shell}"\n'
+        )
     return "".join(ours), "".join(peer)
 
 
@@ -110,7 +112,9 @@ def measure(rounds: int) -> list[Row]:
                 peer=functools.partial(run, peer, done=0),
             )
             rows += [
-                row(f"{form}, nothing to do, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
+                row(
+                    f"{form}, nothing to do, wall", walls(taken["ours"]), walls(taken["peer"]), MOST
+                ),
                 row(f"{form}, nothing to do, CPU", cpus(taken["ours"]), cpus(taken["peer"])),
             ]
     return rows

@@ -10,8 +10,8 @@ from typing import Any
 
 from ml_experiment import overrides
 from ml_experiment.errors import MLExperimentError
-from ml_experiment.plan import Job, Plan
 from ml_experiment.placeholders import as_text
+from ml_experiment.plan import Job, Plan
 from ml_experiment.table import read_metrics
 
 TAIL = 20  # lines of a failed job's log
@@ -56,7 +56,9 @@ def summary(
     headline = _headline(plan)
     if headline and not failed:
         lines.append(headline)
-    where = f" · {plan.results}/, with values that {plan.file} does not have" if plan.overridden else ""
+    where = (
+        f" · {plan.results}/, with values that {plan.file} does not have" if plan.overridden else ""
+    )
     lines.append(f"seed {plan.experiment.seed} · {duration(elapsed)}{where}")
     if failed:
         lines.append("next: mend it, then run again: what is done stays done")
@@ -91,7 +93,7 @@ def job_target(plan: Plan, job: Job) -> str:
 
 def _headline(plan: Plan) -> str | None:
     """The metrics of the last step that has any."""
-    for step in reversed(plan.steps.values()):
+    for step in reversed(list(plan.steps.values())):
         if step.tabled:
             return _from_summary(step.name, plan.folder / plan.table(step, "summary"))
         if step.step.metrics is None:
@@ -114,7 +116,9 @@ def _from_summary(name: str, file: Path) -> str | None:
     shown = []
     for row in rows[:3]:
         half = f" ± {(float(row['high']) - float(row['low'])) / 2:.2g}" if row["high"] else ""
-        axes = ",".join(v for k, v in row.items() if k not in {"metric", "mean", "sd", "n", "low", "high"})
+        axes = ",".join(
+            v for k, v in row.items() if k not in {"metric", "mean", "sd", "n", "low", "high"}
+        )
         case = f"{axes} " if axes else ""
         shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half} (n = {row['n']})")
     return f"{name}: " + ", ".join(shown) if shown else None

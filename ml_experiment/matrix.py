@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -17,7 +18,24 @@ Wrong = tuple[tuple[str, ...], str, object, str | None]  # keys below the step, 
 Axes = Mapping[str, tuple[Scalar, ...]]
 
 # Names of Snakemake's wildcards, and columns of a table and its summary.
-RESERVED = frozenset("get high items keys low mean metric n replicate sd seed value".split())
+RESERVED = frozenset(
+    (
+        "get",
+        "high",
+        "items",
+        "keys",
+        "low",
+        "mean",
+        "metric",
+        "n",
+        "replicate",
+        "sd",
+        "seed",
+        "value",
+    )
+)
+
+MAX_JOBS = 100_000  # of one step: far beyond what Snakemake plans in a reasonable time
 
 
 def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> Axes:
@@ -34,19 +52,12 @@ def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> 
     if isinstance(matrix, Matrix):
         found.update(matrix.__pydantic_extra__)
         names.extend(matrix.__pydantic_extra__)
-        if not found:
-            hint = "name axes, or give them here: method: [forest, logistic]"
+        if not names:
+            hint = "name axes, or give them here, as method: [forest, logistic]"
             wrong.append((("matrix",), "a matrix without axes", MISSING, hint))
-    for axis in sorted({axis for axis in names if names.count(axis) > 1}):
-        wrong.append((("matrix",), "an axis is here twice", axis, "name it once"))
-        added = {name for entry in matrix.include for name in entry} - {*found}
-        for name in sorted({*matrix.__pydantic_extra__, *added}):
-            if not re.fullmatch(AXIS, name):
-                rule = "letters, digits and _, beginning with a letter"
-                wrong.append((("matrix",), "not a name", name, rule))
+        names.extend({name for entry in matrix.include for name in entry} - {*names})
+    wrong.extend((("matrix",), *problem) for problem in _of_names(names))
     for axis, values in found.items():
-        if hasattr(list, axis) or axis in RESERVED:  # Snakemake's wildcards are a list with names
-            wrong.append((("matrix",), "an axis cannot have this name", axis, "choose another"))
         counts = collections.Counter(plan.folded(plan.slug(value)) for value in values)
         twice = sorted(slug for slug, count in counts.items() if count > 1)
         if twice:
@@ -55,8 +66,24 @@ def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> 
     return found
 
 
+def _of_names(names: list[str]) -> Iterator[tuple[str, object, str]]:
+    """What is wrong with the names of axes: what, value, hint."""
+    for axis, count in collections.Counter(names).items():
+        if not re.fullmatch(AXIS, axis):
+            yield "not a name", axis, "letters, digits and _, beginning with a letter"
+        if hasattr(list, axis) or axis in RESERVED:  # Snakemake's wildcards are a list with names
+            yield "an axis cannot have this name", axis, "choose another"
+        if count > 1:
+            yield "an axis is here twice", axis, "name it once"
+
+
 def combinations(step: Step, axes: Axes, wrong: list[Wrong]) -> list[dict[str, Scalar]]:
     """The product of the axes, less `exclude`; then `include` adds values or combinations."""
+    size = math.prod(map(len, axes.values()))
+    if size > MAX_JOBS:
+        hint = "fewer values, or several steps"
+        wrong.append((("matrix",), f"{size:,} combinations", MISSING, hint))
+        return []
     product = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if not isinstance(step.matrix, Matrix):
         return product
@@ -77,7 +104,7 @@ def combinations(step: Step, axes: Axes, wrong: list[Wrong]) -> list[dict[str, S
             if _agrees(entry, before, overlap)
         ]
         for combination in targets:
-            combination.update(entry)
+            combination.update({axis: entry[axis] for axis in entry if axis not in axes})
         if not targets and len(overlap) == len(axes):
             product.append({**{axis: entry[axis] for axis in axes}, **entry})
         elif not targets:

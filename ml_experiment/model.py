@@ -108,8 +108,8 @@ class Step(Work):
     cases: Mapping[AxisName, Mapping[str, Work]] = Field(
         {}, description="axis: {value: {keys of the step that differ for this value}}"
     )
-    replicates: Annotated[int, Field(ge=1)] | Replicates | None = Field(
-        None, description="how many replicates, a whole number from 1, or {seeds: [0, 1, 2]}"
+    replicates: Annotated[int, Field(ge=1, le=10_000)] | Replicates | None = Field(
+        None, description="how many replicates, from 1 to 10000, or {seeds: [0, 1, 2]}"
     )
     checkpoints: Mapping[Name, Text] = Field(
         {}, description="a mapping of names to folders (or files) kept until the job succeeds"

@@ -10,7 +10,7 @@ from typing import Any
 from ml_experiment import coherence, given, hashing, matrix, placeholders, plan, sources
 from ml_experiment.config import OVERRIDE, Loaded
 from ml_experiment.errors import MISSING, ExperimentError, Problem, did_you_mean
-from ml_experiment.model import Replicates, Scalar, Step, Work
+from ml_experiment.model import Matrix, Replicates, Scalar, Step, Work
 from ml_experiment.plan import Case, Plan, Replicate, StepPlan
 from ml_experiment.references import References
 from ml_experiment.sources import Code
@@ -39,7 +39,13 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.problems.extend(self.loaded.problems)
         self.experiment = self.loaded.experiment
-        self.steps = self.experiment.steps
+        self.faulty = {path[1] for path in self.loaded.faulty if path[0] == "steps"}
+        for name, step in self.experiment.steps.items():
+            named = step.matrix.axes if isinstance(step.matrix, Matrix) else step.matrix
+            if any(("axes", axis) in self.loaded.faulty for axis in named):
+                self.faulty.add(name)  # what it would lead to says nothing new
+        steps = self.experiment.steps.items()
+        self.steps = {name: step for name, step in steps if name not in self.faulty}
         self.cases: dict[str, tuple[Case, ...]] = {}
 
     def problem(
@@ -59,7 +65,7 @@ class _Resolver:
         for name, step in self.steps.items():
             self.declaration(name, step)
             self.cases[name] = tuple(self.expand(name, step, axes[name]))
-        faulty = frozenset(path[1] for path in self.loaded.faulty if path[0] == "steps")
+        faulty = frozenset(self.faulty)
         found = References(self.loaded.folder, self.steps, faulty, axes, self.problem)
         steps = {
             name: StepPlan(
@@ -150,6 +156,9 @@ class _Resolver:
         wrong = list(matrix.check_cases(step, axes))
         combinations = matrix.combinations(step, axes, wrong)
         self.wrong(name, wrong)
+        count = len(combinations) * len(_replicates(step))
+        if count > matrix.MAX_JOBS:
+            self.problem(("steps", name), f"{count:,} jobs", hint="fewer values or replicates")
         labels: set[str] = set()
         works: dict[Any, tuple[Work, dict[str, Any], placeholders.Template | None, Code]] = {}
         for values in combinations:
@@ -167,7 +176,7 @@ class _Resolver:
             same = (tuple(chosen), tuple(values))
             if same not in works:
                 works[same] = self.work(name, step, chosen, values)
-            if label in labels:
+            if label in labels and isinstance(step.matrix, Matrix) and step.matrix.include:
                 what = "two combinations would write the same files"
                 self.problem(("steps", name, "matrix"), what, value=label)
             labels.add(label)

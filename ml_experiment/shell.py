@@ -14,9 +14,38 @@ PROGRAM = "the place of the program"
 
 # Builtins that evaluate their arguments: `let 'x[$(date)]'` runs date, whatever the quotes.
 _EVALUATING = frozenset(
-    ["alias", "bind", "compgen", "complete", "coproc", "declare", "enable", "eval", "export", "for", "function", "getopts", "let", "local", "mapfile", "printf", "read", "readarray", "readonly", "select", "test", "trap", "typeset", "unset", "wait", "["]
+    [
+        "alias",
+        "bind",
+        "compgen",
+        "complete",
+        "coproc",
+        "declare",
+        "enable",
+        "eval",
+        "export",
+        "for",
+        "function",
+        "getopts",
+        "let",
+        "local",
+        "mapfile",
+        "printf",
+        "read",
+        "readarray",
+        "readonly",
+        "select",
+        "test",
+        "trap",
+        "typeset",
+        "unset",
+        "wait",
+        "[",
+    ]
 )
-_LEADING = frozenset(["!", "{", "builtin", "command", "do", "elif", "else", "if", "then", "time", "until", "while"])
+_LEADING = frozenset(
+    ["!", "{", "builtin", "command", "do", "elif", "else", "if", "then", "time", "until", "while"]
+)
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _META = " \t\n|&;()<>"
 

@@ -146,8 +146,8 @@ def judge(
         return State(unit.job, unit.step, "unrecorded", ("made without a record",))
     made = record["ended"]
     if missing:
-        reasons = tuple(f"deleted: {path}" for path in missing)
-        return State(unit.job, unit.step, "missing", reasons, made)
+        deleted = tuple(f"deleted: {path}" for path in missing)
+        return State(unit.job, unit.step, "missing", deleted, made)
     edited = [
         f"edited by hand: {path}"
         for path in unit.outputs

@@ -59,7 +59,9 @@ def _cut(data: Any, loc: tuple[Any, ...]) -> KeyPath:
     """The part of pydantic's location that is in the data (it adds the branches of unions)."""
     path: list[str] = []
     for part in loc:
-        if (isinstance(data, dict) and part in data) or (isinstance(data, tuple) and isinstance(part, int) and part < len(data)):
+        if (isinstance(data, dict) and part in data) or (
+            isinstance(data, tuple) and isinstance(part, int) and part < len(data)
+        ):
             data = data[part]
         else:
             continue

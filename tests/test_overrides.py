@@ -14,7 +14,9 @@ SCALARS = (
 )
 NAMES = st.text("abcdef", min_size=2, max_size=5)
 NESTED = st.dictionaries(
-    NAMES, st.recursive(SCALARS, lambda c: st.lists(c) | st.dictionaries(NAMES, c), max_leaves=8), min_size=1
+    NAMES,
+    st.recursive(SCALARS, lambda c: st.lists(c) | st.dictionaries(NAMES, c), max_leaves=8),
+    min_size=1,
 )
 
 

@@ -32,5 +32,10 @@ def test_the_formula_of_the_docstring(root: int, stream: str, replicate: int, na
 
 def test_every_part_counts() -> None:
     base = (1, "fit", 0, "seed")
-    others = [(2, "fit", 0, "seed"), (1, "fi", 0, "seed"), (1, "fit", 1, "seed"), (1, "fit", 0, "r")]
+    others = [
+        (2, "fit", 0, "seed"),
+        (1, "fi", 0, "seed"),
+        (1, "fit", 1, "seed"),
+        (1, "fit", 0, "r"),
+    ]
     assert len({seeds.derive(*parts) for parts in [base, *others]}) == 5

@@ -19,13 +19,14 @@ from snakemake.io import directory
 
 from ml_experiment import atomic, hashing, keys, launch, overrides, sources, staleness, workspace
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
+from ml_experiment.model import Seeding
 from ml_experiment.plan import Job, Plan, StepPlan
 
-_RUN = ": > {log.boot:q}; {params.launch} bash -euo pipefail -c {params.command:q} > {log.log:q} 2>&1"
-SHELL = _RUN
-SHELL_CHECKPOINTS = (
-    f"mkdir -p {{params.checkpoints:q}} && {_RUN} && rm -rf {{params.finished:q}}"
+_RUN = (
+    ": > {log.boot:q}; {params.launch} bash -euo pipefail -c {params.command:q} > {log.log:q} 2>&1"
 )
+SHELL = _RUN
+SHELL_CHECKPOINTS = f"mkdir -p {{params.checkpoints:q}} && {_RUN} && rm -rf {{params.finished:q}}"
 
 _opened: list[Experiment] = []
 
@@ -63,6 +64,7 @@ class Experiment:
         self.folder = str(plan.folder)
         self.results = plan.results
         self.logs = plan.logs
+        self._seeding: dict[str, Seeding] = {}  # of hand-written rules, as their key says
 
     @property
     def rules(self) -> list[StepRule]:
@@ -93,7 +95,7 @@ class Experiment:
     def started(self) -> None:
         """Before the first job: outputs that were edited by hand are kept aside."""
         for path, copy in staleness.keep_edited(self.plan):
-            print(f"{path} was edited by hand: a copy is in {copy}", file=sys.stderr)
+            sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
 
     def path(self, reference: str) -> str | list[str]:
         """The path of `step.output`, or the paths where the step is many jobs.
@@ -119,10 +121,10 @@ class Experiment:
         name: str,
         *code: str,
         params: Mapping[str, Any] | None = None,
-        seeding: str = "full",
+        seeding: Seeding = "full",
         environment: str | None = None,
     ) -> str:
-        """The key file of a hand-written rule: give it to the rule as an input.
+        """The key file of a hand-written rule, for its `input:`.
 
         Args:
             name: the rule's name; its seed stream.
@@ -131,6 +133,7 @@ class Experiment:
             seeding: "none" where nothing is random: then the seed is not part of the key.
             environment: a folder of envs/; the experiment's own where it is None.
         """
+        self._seeding[name] = seeding
         found = sources.of_files(code, self.plan.folder)
         if found.problems or name in self.plan.steps:
             lines = [f"{what} ({hint})" if hint else what for what, hint in found.problems]
@@ -151,9 +154,7 @@ class Experiment:
         atomic.write_if_changed(self.plan.folder / path, text, durable=False)
         return path
 
-    def launch(
-        self, name: str, *, threads: int = 1, seeding: str = "full"
-    ) -> Callable[[Any, Any], str]:
+    def launch(self, name: str, *, threads: int = 1) -> Callable[[Any, Any], str]:
         """The launch prefix of a hand-written rule, for its `params:`.
 
         With a wildcard `replicate` each replicate has a seed of its own; other wildcards do not
@@ -166,6 +167,7 @@ class Experiment:
             replicate = int(held.get("replicate", 0))
             parts = [f"{key}={value}" for key, value in held.items()]
             job = "/".join([name, *(part.replace("/", "%2F") for part in parts)])
+            seeding = self._seeding.get(name, "full")
             return launch.by_hand(plan, name, replicate, job, threads, seeding)
 
         return prefix

@@ -5,7 +5,7 @@ Everything here runs on Snakemake's listener thread, one event after the other.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import time
 from collections.abc import Mapping
@@ -167,7 +167,7 @@ class Session:
 
 
 def _utc(seconds: float) -> str:
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

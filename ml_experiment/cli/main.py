@@ -85,7 +85,9 @@ def _command(commands: object, name: str, help_: str, *examples: str) -> argpars
 
 def _experiment(command: argparse.ArgumentParser) -> None:
     """Which experiment: the arguments that several commands share."""
-    command.add_argument("--experiment", metavar="FILE", help="the experiment file (experiment.yaml)")
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
     command.add_argument("--variant", metavar="NAME", help="a variant that the experiment declares")
     command.add_argument(
         "--set",
@@ -105,7 +107,9 @@ def _init(commands: object) -> None:
         "ml-experiment init paper      in a new folder",
     )
     command.add_argument("folder", nargs="?", default=".", help="where (this folder)")
-    command.add_argument("--dry-run", "-n", action="store_true", help="only say what would be written")
+    command.add_argument(
+        "--dry-run", "-n", action="store_true", help="only say what would be written"
+    )
 
 
 def _add(commands: object) -> None:
@@ -118,7 +122,9 @@ def _add(commands: object) -> None:
     )
     command.add_argument("script", help="a program that runs from the command line")
     command.add_argument("--name", help="the step's name (the script's)")
-    command.add_argument("--experiment", metavar="FILE", help="the experiment file (experiment.yaml)")
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
     command.add_argument("--dry-run", "-n", action="store_true", help="only print the step")
 
 

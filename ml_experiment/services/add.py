@@ -13,9 +13,9 @@ import yaml
 
 from ml_experiment import yamlio
 from ml_experiment.errors import MLExperimentError, Place, UserError
-from ml_experiment.infer.step import FILL_ME, NAME, Proposal, infer_step
 from ml_experiment.infer.insert import RefusalError, insertions, into_json
 from ml_experiment.infer.render import render_step
+from ml_experiment.infer.step import FILL_ME, NAME, Proposal, infer_step
 
 MAX_BYTES: Final = 4 << 20  # no script is that long
 

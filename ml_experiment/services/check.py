@@ -99,5 +99,3 @@ def _dry_run(words: Sequence[str], folder: Path) -> str | None:
     quiet = [*words[:3], "--quiet", "all", *words[3:]]
     done = subprocess.run(quiet, cwd=folder, capture_output=True, text=True, check=False)
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
-
-

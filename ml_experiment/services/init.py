@@ -52,7 +52,7 @@ def init(folder: Path, *, dry_run: bool = False) -> Made:
         UserError: a file that would be written is there already, or the folder cannot be written.
     """
     beside = any((folder / name).exists() for name in SNAKEFILES)
-    copies = {_renamed(name, beside): template() / name for name in _template_files()}
+    copies = {_renamed(name, beside=beside): template() / name for name in _template_files()}
     taken = [name for name in sorted(copies) if os.path.lexists(folder / name)]
     if taken:
         raise UserError(
@@ -101,7 +101,7 @@ def _template_files() -> list[str]:
     return found
 
 
-def _renamed(name: str, beside: bool) -> str:
+def _renamed(name: str, *, beside: bool) -> str:
     if not beside:
         return name
     return BESIDE if name == "Snakefile" else name.replace(PROFILE, PROFILE_BESIDE)

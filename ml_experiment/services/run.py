@@ -14,7 +14,11 @@ from ml_experiment.services import init
 
 
 def command(
-    folder: Path, config: Mapping[str, Any], cores: int, targets: Sequence[str], extra: Sequence[str]
+    folder: Path,
+    config: Mapping[str, Any],
+    cores: int,
+    targets: Sequence[str],
+    extra: Sequence[str],
 ) -> list[str]:
     """The `snakemake` command line of a run.
 
@@ -48,7 +52,7 @@ def execute(words: Sequence[str], *, live: bool) -> None:
         words = [*words[:3], "--quiet", "all", *words[3:]]
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(words[0], list(words))
+    os.execv(words[0], list(words))  # noqa: S606  # no shell is wanted here
 
 
 def check_first(file: Path | None, config: Mapping[str, Any]) -> None:

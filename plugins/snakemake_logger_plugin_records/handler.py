@@ -31,7 +31,7 @@ class LogHandler(LogHandlerBase):
             return
         try:
             self.session.take(LogEvent(event), vars(record))
-        except Exception as error:  # see the module's docstring
+        except Exception as error:  # noqa: BLE001  # see the module's docstring
             self.trouble = self.trouble or error
 
     def close(self) -> None:
@@ -40,10 +40,10 @@ class LogHandler(LogHandlerBase):
         try:
             if session is not None:
                 session.end()
-        except Exception as error:  # see the module's docstring
+        except Exception as error:  # noqa: BLE001  # see the module's docstring
             self.trouble = self.trouble or error
         if self.trouble is not None:
-            print(f"ml-experiment: the run was not recorded in full: {self.trouble!r}", file=sys.stderr)
+            sys.stderr.write(f"ml-experiment: not everything was recorded: {self.trouble!r}\n")
             self.trouble = None
         super().close()
 

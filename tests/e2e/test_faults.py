@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Project
+from tests.e2e.project import Make, Project
 
 GOOD = "name: x\nsteps:\n  a:\n    run: python a.py {outputs.o}\n    outputs: {o: o.txt}\n"
 
@@ -20,9 +20,11 @@ MISTAKES = {
     "unknown key": (GOOD + "    thread: 2\n", "experiment.yaml:6: steps.a.thread: unknown key"),
     "tag": ("name: !!python/object:os.system x\n", "a YAML tag"),
     "cycle": (
-        "name: x\nsteps:\n"
-        "  a: {run: 'cat {inputs.i} > {outputs.o}', inputs: {i: b.o}, outputs: {o: o}}\n"
-        "  b: {run: 'cat {inputs.i} > {outputs.o}', inputs: {i: a.o}, outputs: {o: o}}\n",
+        (
+            "name: x\nsteps:\n"
+            "  a: {run: 'cat {inputs.i} > {outputs.o}', inputs: {i: b.o}, outputs: {o: o}}\n"
+            "  b: {run: 'cat {inputs.i} > {outputs.o}', inputs: {i: a.o}, outputs: {o: o}}\n"
+        ),
         "a circle: a needs b needs a",
     ),
     "missing script": (GOOD.replace("a.py", "scripts/none.py"), "no such script: scripts/none.py"),
@@ -33,9 +35,9 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("way", ["snakemake", "check", "run"])
-def test_a_mistake_is_told_before_anything_runs(make, mistake: str, way: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_mistake_is_told_before_anything_runs(make: Make, mistake: str, way: str) -> None:
     text, expected = MISTAKES[mistake]
-    project: Project = make(text, a_py="")
+    project = make(text, a_py="")
     done = project.snakemake() if way == "snakemake" else project.ours(way)
     assert done.returncode != 0
     assert expected in done.stderr
@@ -44,16 +46,18 @@ def test_a_mistake_is_told_before_anything_runs(make, mistake: str, way: str) ->
     assert not (project.folder / "results").exists()
 
 
-def test_all_mistakes_at_once_and_as_json(make) -> None:  # type: ignore[no-untyped-def]
-    text = GOOD + "    threads: two\n  b: {like: aa}\n  c: {run: 'echo {params.x}', outputs: {o: o}}\n"
-    project: Project = make(text, a_py="")
+def test_all_mistakes_at_once_and_as_json(make: Make) -> None:
+    text = (
+        GOOD + "    threads: two\n  b: {like: aa}\n  c: {run: 'echo {params.x}', outputs: {o: o}}\n"
+    )
+    project = make(text, a_py="")
     problems = json.loads(project.ours("check", "--json").stdout)
     told = [(problem["line"], problem["key"]) for problem in problems]
     assert {(6, "steps.a.threads"), (7, "steps.b.like"), (8, "steps.c.run")} <= {*told}
 
 
-def test_check_names_missing_inputs_variables_and_programs(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_check_names_missing_inputs_variables_and_programs(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n  a:\n    run: ruby x.rb {inputs.i} > {outputs.o}\n"
         "    inputs: {i: data/none.csv}\n    outputs: {o: o}\n    env: [NO_SUCH_VARIABLE]\n"
     )
@@ -64,16 +68,21 @@ def test_check_names_missing_inputs_variables_and_programs(make) -> None:  # typ
         assert expected in done.stderr
 
 
-def test_a_failure_is_a_card(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_a_failure_is_a_card(make: Make) -> None:
+    project = make(
         GOOD + "    params: {depth: 3}\n",
         a_py="import sys\nprint('so far')\nsys.exit('it broke')\n",
     )
     done = project.ours("run")
     assert done.returncode == 1
     for expected in (
-        "failed: a", "params: depth=3", "seed:   ", "log:    logs/a.log", "│ it broke",
-        "again:  snakemake --cores 1 --force results/a/o.txt", "x: 1 failed, 0 jobs done",
+        "failed: a",
+        "params: depth=3",
+        "seed:   ",
+        "log:    logs/a.log",
+        "│ it broke",
+        "again:  snakemake --cores 1 --force results/a/o.txt",
+        "x: 1 failed, 0 jobs done",
     ):
         assert expected in done.stderr
     again = done.stderr.partition("again:  ")[2].splitlines()[0]
@@ -82,16 +91,16 @@ def test_a_failure_is_a_card(make) -> None:  # type: ignore[no-untyped-def]
     assert (project.folder / "results/a/o.txt").read_text() == "mended"
 
 
-def test_a_step_that_makes_nothing_fails(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(GOOD, a_py="pass\n")
+def test_a_step_that_makes_nothing_fails(make: Make) -> None:
+    project = make(GOOD, a_py="pass\n")
     done = project.snakemake("--latency-wait", "0")
     assert done.returncode == 1
     assert "results/a/o.txt" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_metrics_file_that_is_none_is_named(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_a_metrics_file_that_is_none_is_named(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n  a: {run: 'echo accuracy 3 > {metrics}', metrics: m.json, replicates: 2}\n"
     )
     done = project.snakemake()
@@ -100,8 +109,8 @@ def test_a_metrics_file_that_is_none_is_named(make) -> None:  # type: ignore[no-
     assert "results/a/seed-1/m.json: not a metrics file" in done.stderr
 
 
-def test_an_output_behind_a_link_that_leaves_is_refused(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(GOOD, a_py="open(__import__('sys').argv[1], 'w')\n")
+def test_an_output_behind_a_link_that_leaves_is_refused(make: Make, tmp_path: Path) -> None:
+    project = make(GOOD, a_py="open(__import__('sys').argv[1], 'w')\n")
     (tmp_path / "elsewhere").mkdir()
     (project.folder / "results").mkdir()
     (project.folder / "results/a").symlink_to(tmp_path / "elsewhere")
@@ -138,8 +147,8 @@ open(out, "w").write(str(epoch + 1))
 """
 
 
-def test_checkpoints_outlive_a_failure_and_not_a_success(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_checkpoints_outlive_a_failure_and_not_a_success(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n  a:\n    run: python train.py {checkpoints.state} {outputs.o}\n"
         "    outputs: {o: o.txt}\n    checkpoints: {state: ckpt/}\n    params: {depth: 1}\n",
         train_py=RESUMED,
@@ -156,8 +165,8 @@ def test_checkpoints_outlive_a_failure_and_not_a_success(make) -> None:  # type:
     assert json.loads(report.splitlines()[-1])["resumed"] is True
 
 
-def test_a_checkpoint_of_other_parameters_is_not_resumed(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_a_checkpoint_of_other_parameters_is_not_resumed(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n  a:\n    run: python train.py {checkpoints.state} {outputs.o}\n"
         "    outputs: {o: o.txt}\n    checkpoints: {state: ckpt/}\n    params: {depth: 1}\n",
         train_py=RESUMED,
@@ -169,8 +178,8 @@ def test_a_checkpoint_of_other_parameters_is_not_resumed(make) -> None:  # type:
     assert (project.folder / "logs/a.log").read_text() == "from 0\n"
 
 
-def test_retries_and_timeouts(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_retries_and_timeouts(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n"
         "  flaky: {run: 'test -e tried || {{ touch tried; exit 3; }}; touch {outputs.o}',"
         " outputs: {o: o}, retries: 1}\n"
@@ -183,14 +192,17 @@ def test_retries_and_timeouts(make) -> None:  # type: ignore[no-untyped-def]
     assert "failed: flaky" not in done.stderr
 
 
-def test_ctrl_c_leaves_nothing_running(make) -> None:  # type: ignore[no-untyped-def]
-    project: Project = make(
+def test_ctrl_c_leaves_nothing_running(make: Make) -> None:
+    project = make(
         "name: x\nsteps:\n  a: {run: 'echo $$ > pid; sleep 60; touch {outputs.o}', outputs: {o: o}}\n"
     )
     words = [str(Path(sys.executable).parent / "ml-experiment"), "run", "--cores", "1"]
     process = subprocess.Popen(
-        words, cwd=project.folder, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        words,
+        cwd=project.folder,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     pid_file = project.folder / "pid"
     deadline = time.monotonic() + 30

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import REPOSITORY, Project
+from tests.e2e.project import REPOSITORY, Project
 
 TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default")
 
@@ -110,9 +110,7 @@ def test_two_clones_on_one_and_two_cores_are_equal(tmp_path: Path) -> None:
         project = Project(tmp_path / f"on {cores}")
         assert Project(tmp_path).ours("init", project.folder.name).returncode == 0
         project.write("results/evaluate/scores.json", "the paper's")
-        done = project.call(
-            "snakemake", "--cores", cores, "--config", "variant=smoke"
-        )
+        done = project.call("snakemake", "--cores", cores, "--config", "variant=smoke")
         assert done.returncode == 0, done.stderr
         assert project.files("results").keys() == {"results/evaluate/scores.json"}
         assert (project.folder / "results/evaluate/scores.json").read_text() == "the paper's"
@@ -142,7 +140,9 @@ def test_replicates_differ_and_methods_share_their_draws(finished: Project) -> N
     assert draws["mean", 0] != draws["mean", 1]
 
 
-@pytest.mark.parametrize("words", [("--list-rules",), ("--dag",), ("--summary",), ("-n", "-p"), ("--report", "r.html")])
+@pytest.mark.parametrize(
+    "words", [("--list-rules",), ("--dag",), ("--summary",), ("-n", "-p"), ("--report", "r.html")]
+)
 def test_snakemakes_own_views_work(finished: Project, words: tuple[str, ...]) -> None:
     done = finished.snakemake(*words)
     assert done.returncode == 0, done.stderr

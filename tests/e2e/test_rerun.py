@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import ml_experiment
-
-from .conftest import REPOSITORY, Project
+from tests.e2e.project import REPOSITORY, Project
 
 FIT = {"fit": 4, "fit.table": 1, "report": 1}
 EVERYTHING_AFTER_DATA = {"prepare": 1, **FIT, "other": 1, "byhand": 1}
@@ -38,10 +37,19 @@ CHANGES: dict[str, tuple[Callable[[Project], object], dict[str, int]]] = {
     "a renamed parameter": (_sub("params: {low: 1, high: 5}", "params: {low: 1, top: 5}"), FIT),
     "a shared parameter": (_sub("scale: 2", "scale: 3"), EVERYTHING_AFTER_DATA),
     "a helper module": (_sub("low +", "0 + low +", "scripts/helper.py"), FIT),
-    "a script": (_sub("import random", "import random  #", "scripts/other.py"), {"other": 1, "report": 1}),
-    "a hand-written rule's script": (_sub("import", "import os, ", "scripts/byhand.py"), {"byhand": 1}),
+    "a script": (
+        _sub("import random", "import random  #", "scripts/other.py"),
+        {"other": 1, "report": 1},
+    ),
+    "a hand-written rule's script": (
+        _sub("import", "import os, ", "scripts/byhand.py"),
+        {"byhand": 1},
+    ),
     "data": (_sub("3", "4", "data/raw.csv"), EVERYTHING_AFTER_DATA),
-    "the environment": (_sub("nothing", "numpy", "envs/base/requirements.txt"), EVERYTHING_AFTER_DATA),
+    "the environment": (
+        _sub("nothing", "numpy", "envs/base/requirements.txt"),
+        EVERYTHING_AFTER_DATA,
+    ),
     "one replicate more": (
         _sub("replicates: 2", "replicates: 3"),
         {"fit": 2, "fit.table": 1, "report": 1},

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from .conftest import Project
+from tests.e2e.project import Make
 
 NASTY = [
     "plain",
     "two words",
-    "it's \"quoted\"",
+    'it\'s "quoted"',
     "$(touch hacked)",
     "`touch hacked`; touch hacked",
     "a\nb",
@@ -37,7 +37,7 @@ def echo(out, text, case, seed, params):
 """
 
 
-def test_values_arrive_unchanged(make) -> None:  # type: ignore[no-untyped-def]
+def test_values_arrive_unchanged(make: Make) -> None:
     data = {
         "name": "nasty",
         "axes": {"case": NASTY},
@@ -57,7 +57,7 @@ def test_values_arrive_unchanged(make) -> None:  # type: ignore[no-untyped-def]
             },
         },
     }
-    project: Project = make(json.dumps(data), echo_py=ECHO, called_py=CALLED)
+    project = make(json.dumps(data), echo_py=ECHO, called_py=CALLED)
     project.write("in put/it's $(x).txt", "x")
     done = project.snakemake()
     assert done.returncode == 0, done.stderr

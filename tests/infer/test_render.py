@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_experiment import yamlio
-from ml_experiment.infer.step import Proposal
 from ml_experiment.infer.render import render_step, scalar
+from ml_experiment.infer.step import Proposal
 
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=30),

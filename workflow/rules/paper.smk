@@ -18,7 +18,7 @@ rule figure:
     log:
         f"{experiment.logs}/figure.log",
     params:
-        launch=experiment.launch("figure", seeding="none"),
+        launch=experiment.launch("figure"),
     shell:
         "{params.launch} python workflow/scripts/figure.py"
         " {input.scores:q} {output.svg:q} {output.png:q} > {log:q} 2>&1"
@@ -39,7 +39,7 @@ rule tables:
     log:
         f"{experiment.logs}/tables.log",
     params:
-        launch=experiment.launch("tables", seeding="none"),
+        launch=experiment.launch("tables"),
     shell:
         "{params.launch} python workflow/scripts/tables.py"
         " {input.scores:q} {output.markdown:q} {output.latex:q} > {log:q} 2>&1"
