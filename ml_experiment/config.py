@@ -227,7 +227,7 @@ def _absent(root: Node, path: list[str], place: Place, key: str) -> Problem | No
         last = index == len(path) - 1
         if found is None and (not part or not last or not isinstance(above.value, dict)):
             names = list(above.value) if isinstance(above.value, dict) else []
-            hint = did_you_mean(part, names) or f"write it out at {'.'.join(path[:index])} first"
+            hint = did_you_mean(part, names) or f"{'.'.join(path[:index])} has no keys"
             return Problem(f"{part} is not there to be changed", place, key, hint=hint)
         above = found or above
     return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ml_experiment.errors import MISSING
 from ml_experiment.hashing import canonical
 from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan
 
@@ -91,7 +92,9 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if entry in {"params", "matrix", "code"} and isinstance(before or {}, dict):
             was, now = before or {}, after or {}
             names = {*was, *now}
-            found |= {f"{word} {n}" for n in names if n not in was or _differ(was[n], now.get(n))}
+            found |= {
+                f"{word} {n}" for n in names if _differ(was.get(n, MISSING), now.get(n, MISSING))
+            }
         else:
             found.add(word)
     return sorted(found)
@@ -99,4 +102,6 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 def _differ(one: Any, other: Any) -> bool:
     """As texts: to a program 1, 1.0 and true are not the same, and a NaN is."""
+    if one is MISSING or other is MISSING:
+        return one is not other
     return canonical(one) != canonical(other)

@@ -21,7 +21,7 @@ from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan
 
 BOOT = Path(__file__).parent / "boot"
-MAX_COMMAND = 100_000  # bytes; the kernel takes 128 KiB as one argument
+MAX_COMMAND = 60_000  # bytes of command and of prefix: the kernel takes 128 KiB for both
 
 
 def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, Any]:
@@ -39,6 +39,14 @@ def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, An
     }
 
 
+def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool) -> str:
+    """What the job's shell runs: the boot report begins empty, and the output goes to the log."""
+    given = values(plan, job, checkpoints)
+    words = f"bash -euo pipefail -c {shlex.quote(command(job, given))}"
+    boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
+    return f": > {boot}; {prefix(plan, job, given, resumed=resumed)} {words} > {log} 2>&1"
+
+
 def command(job: Job, given: Mapping[str, Any]) -> str:
     """The user's command, with every value in it quoted.
 
@@ -50,9 +58,14 @@ def command(job: Job, given: Mapping[str, Any]) -> str:
     else:
         words = ["python", str(BOOT / "call.py"), job.case.work.call or "", canonical(dict(given))]
         text = shlex.join(words)
-    if len(text.encode()) > MAX_COMMAND:
+    return _checked(text, shlex.quote(text), f"the command of {job.id}")
+
+
+def _checked(text: str, as_argument: str, what: str) -> str:
+    size = len(as_argument.encode())
+    if size > MAX_COMMAND:
         raise UserError(
-            f"the command of {job.id} has {len(text.encode()):,} bytes",
+            f"{what} has {size:,} bytes",
             expected=f"at most {MAX_COMMAND:,}",
             hint="take STEP.table, which is one file, in the place of a long list of inputs",
         )
@@ -60,7 +73,11 @@ def command(job: Job, given: Mapping[str, Any]) -> str:
 
 
 def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = False) -> str:
-    """The words before the command. A function gets its values as arguments instead."""
+    """The words before the command. A function gets its values as arguments instead.
+
+    Raises:
+        UserError: they are more than a command line may hold.
+    """
     listed = job.replicate.seed
     boot: dict[str, Any] = {
         "replicate": job.replicate.index if listed is None else 0,
@@ -73,7 +90,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     if resumed:
         boot["resumed"] = True
     shown = given if job.case.template is not None else {"seed": given["seed"]}
-    return _prefix(boot, plan.experiment.seed, shown, seconds(job.case.work.timeout))
+    text = _prefix(boot, plan.experiment.seed, shown, seconds(job.case.work.timeout))
+    return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
 def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, seeding: str) -> str:

@@ -91,9 +91,9 @@ def combinations(step: Step, axes: Axes, wrong: list[Wrong]) -> list[dict[str, S
     for index, entry in enumerate(step.matrix.exclude):
         if not any(_agrees(entry, combination, entry) for combination in everything):
             unknown = [axis for axis in entry if axis not in axes]
-            hint = did_you_mean(unknown[0], axes) if unknown else None
+            near = did_you_mean(unknown[0], axes) if unknown else None
             path = ("matrix", "exclude", str(index))
-            wrong.append((path, "excludes nothing", dict(entry), hint))
+            wrong.append((path, "excludes nothing", dict(entry), near))
         product = [values for values in product if not _agrees(entry, values, entry)]
     original = [dict(combination) for combination in product]
     for index, entry in enumerate(step.matrix.include):

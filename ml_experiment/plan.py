@@ -302,6 +302,6 @@ def file_problem(file: str) -> str | None:
         return f"names of at most {MAX_NAME} bytes"
     if os.path.isabs(file) or ".." in Path(file).parts:
         return "a name inside the step's own folder: not absolute, without .."
-    if os.path.normpath(file) != file.rstrip("/") or file in {"", ".", "/"}:
+    if os.path.normpath(file) != file.removesuffix("/") or file in {"", ".", "/"}:
         return "a plain file name, or folder/name; a folder's name ends with one /"
     return None

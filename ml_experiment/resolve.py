@@ -25,8 +25,18 @@ def resolve(loaded: Loaded) -> Plan:
     resolver = _Resolver(loaded)
     made = resolver.resolve()
     if resolver.problems:
-        raise ExperimentError(resolver.problems)
+        raise ExperimentError(_once(resolver.problems))
     return made
+
+
+def _once(problems: Iterable[Problem]) -> Iterable[Problem]:
+    """A mistake in a step is told once, and not for each step that is like it."""
+    found: dict[Any, Problem] = {}
+    for problem in problems:
+        head, *below = (problem.key or "").split(".")
+        key = tuple(below[1:]) if head == "steps" else problem.key
+        found.setdefault((problem.where, problem.what, key, str(problem.value)), problem)
+    return found.values()
 
 
 @dataclass
@@ -39,7 +49,7 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.problems.extend(self.loaded.problems)
         self.experiment = self.loaded.experiment
-        self.faulty = {path[1] for path in self.loaded.faulty if path[0] == "steps"}
+        self.faulty = {path[-1] for path in self.loaded.faulty if path[:-1] == ("steps",)}
         for name, step in self.experiment.steps.items():
             named = step.matrix.axes if isinstance(step.matrix, Matrix) else step.matrix
             if any(("axes", axis) in self.loaded.faulty for axis in named):

@@ -30,7 +30,9 @@ def build() -> dict[str, Any]:
             key: _removable(part) for key, part in definitions[name]["properties"].items()
         }
     matrix = definitions["Matrix"]
-    matrix["patternProperties"] = {AXIS: matrix["additionalProperties"]}
+    own = "|".join(matrix["properties"])
+    axis = f"^(?!({own})$){AXIS.removeprefix('^')}"
+    matrix["patternProperties"] = {axis: matrix["additionalProperties"]}
     matrix["additionalProperties"] = False
     definitions["Step"]["description"] = described(("steps", "NAME"))
     definitions["WholeStep"] = _WHOLE

@@ -8,6 +8,7 @@ another way (importlib, exec) is not seen here, and the boot report names it aft
 from __future__ import annotations
 
 import ast
+import importlib.machinery
 import os
 import re
 import sys
@@ -96,13 +97,15 @@ def of_call(target: str, folder: Path) -> Code:
     """The code of `module:function`: the module, its imports, the function's signature."""
     module, _, function = target.partition(":")
     found = _module(module, (folder, folder / "src"), folder)
+    if found and module.rpartition(".")[2] not in (found[-1].stem, found[-1].parent.name):
+        found = []  # only a module above it: m.py has no m.n
     path = found[-1] if found else _installed(module)
     if path is None:
         hint = _nearest_file(module.replace(".", "/") + ".py", folder)
         return Code({}, frozenset(), None, ((f"no such module: {module}", hint),))
     signature, names = _find_function(path, function)
     problems: list[tuple[str, str | None]] = []
-    if function.partition(".")[0] not in names and names:
+    if names is not None and function.partition(".")[0] not in names:
         problems.append((f"no function {function} in {module}", did_you_mean(function, names)))
     return _code(set(found), folder, "", signature, problems)
 
@@ -201,27 +204,24 @@ def _module(name: str, roots: tuple[Path, ...], folder: Path) -> list[Path]:
 
 def _installed(module: str) -> Path | None:
     """The file of a module that is installed beside us, found without importing a package."""
-    search: list[str] | None = None
-    spec = None
-    for part in _prefixes(module):  # the finders of editable installs are on this list too
-        specs = (finder.find_spec(part, search) for finder in sys.meta_path)
-        spec = next((spec for spec in specs if spec is not None), None)
-        if spec is None:
-            return None
-        search = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin else Path(os.devnull)
+    top, *below = module.split(".")
+    # Finders of editable installs are on this list too.
+    specs = (finder.find_spec(top, None) for finder in sys.meta_path)
+    spec = next((spec for spec in specs if spec is not None), None)
+    for part in below:
+        # By its last name: the full one of a part of a namespace needs the whole imported.
+        folders = list(spec.submodule_search_locations or []) if spec else []
+        spec = importlib.machinery.PathFinder.find_spec(part, folders)
+    if spec is None:
+        return None
+    return Path(spec.origin) if spec.origin else Path(os.devnull)
 
 
-def _prefixes(module: str) -> list[str]:
-    parts = module.split(".")
-    return [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
-
-
-def _find_function(path: Path, function: str) -> tuple[Signature | None, frozenset[str]]:
-    """A function's signature, and every name that its module binds at the top."""
+def _find_function(path: Path, function: str) -> tuple[Signature | None, frozenset[str] | None]:
+    """A function's signature, and every name that its module binds; None if that is unknown."""
     tree = _tree(path) if path.suffix == ".py" else None
     if tree is None:
-        return None, frozenset()
+        return None, None
     names: set[str] = set()
     signature = None
     for node in tree.body:
@@ -234,7 +234,7 @@ def _find_function(path: Path, function: str) -> tuple[Signature | None, frozens
         else:
             names |= _bound(node)
     if "*" in names or "__getattr__" in names:  # anything may be there
-        return signature, frozenset()
+        return signature, None
     return signature, frozenset(names)
 
 

@@ -22,6 +22,7 @@ def validate(root: Node, problems: list[Problem]) -> tuple[Experiment, frozenset
         place = nearest_place(places(root), ("extends",))
         problems.append(Problem("not allowed here", place, "extends", expected=expected))
     data.pop("extends", None)
+    data.pop("$schema", None)  # editors of JSON write it
     for _ in range(2):  # once to find what is faulty, once more without it
         try:
             return Experiment.model_validate(data), frozenset(faulty)

@@ -22,7 +22,7 @@ from ml_experiment.errors import ExperimentError, Place, Problem
 
 KeyPath = tuple[str, ...]
 
-MAX_NODES = 300_000  # aliases of aliases can grow a small file without end
+MAX_NODES = 100_000  # aliases of aliases can grow a small file without end
 MAX_DEPTH = 100
 MAX_DIGITS = 1000
 
@@ -236,7 +236,7 @@ class _Builder:
             key = str(key_node.value)
             if key in built:
                 self.problem("this key is here twice", place, (*path, key))
-            elif key == "<<" and key_node.style is None:
+            elif key == "<<" and not key_node.style:
                 hint = "use `extends:` or `like:`, or write the keys out"
                 self.problem("YAML merge keys are not read", place, (*path, key), hint)
             child = self.build(value_node, (*path, key), open_)

@@ -26,9 +26,7 @@ def write(folder: Path, text: str, **files: str) -> Path:
     return file
 
 
-def plan(
-    folder: Path, text: str, overrides: Mapping[str, Any] | None = None, **files: str
-) -> Plan:
+def plan(folder: Path, text: str, overrides: Mapping[str, Any] | None = None, **files: str) -> Plan:
     """The plan of an experiment."""
     return workspace.open_plan(write(folder, text, **files), overrides)
 

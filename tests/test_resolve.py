@@ -153,7 +153,9 @@ CODE = "def fit(C, model, seed, *, depth=1):\n    pass\n\ndef loose(**rest):\n  
     ],
 )
 def test_what_a_function_takes(tmp_path: Path, keys: str, what: str) -> None:
-    found = problem(tmp_path, f"steps:\n  a: {{call: 'code:fit', {keys}, metrics: e}}\n", code_py=CODE)
+    found = problem(
+        tmp_path, f"steps:\n  a: {{call: 'code:fit', {keys}, metrics: e}}\n", code_py=CODE
+    )
     assert what in found.what
 
 
@@ -179,7 +181,10 @@ def test_a_long_chain_is_no_recursion(tmp_path: Path) -> None:
 
 
 def test_a_faulty_step_makes_no_further_noise(tmp_path: Path) -> None:
-    text = STEP.replace("run:", "rnu:") + "  b: {run: 'x {metrics} {inputs.i}', metrics: m, inputs: {i: a.o}}\n"
+    text = (
+        STEP.replace("run:", "rnu:")
+        + "  b: {run: 'x {metrics} {inputs.i}', metrics: m, inputs: {i: a.o}}\n"
+    )
     assert "rnu" in str(problem(tmp_path, text))
 
 
@@ -193,9 +198,8 @@ def test_everything_is_told_at_once(tmp_path: Path) -> None:
         "steps:\n  a: {rnu: x}\n  b: {run: \"x '{params.q}' # y\", metrics: ../m, inputs: {i: c.x}}\n"
     )
     keys = [entry.key for entry in problems(tmp_path, text)]
-    assert keys == ["name", "sedd", "seed", "environment", "axes.s", "steps.a.rnu"] + [
-        "steps.b.metrics", *["steps.b.run"] * 4,
-    ]  # fmt: skip
+    first = ["name", "sedd", "seed", "environment", "axes.s", "steps.a.rnu", "steps.b.metrics"]
+    assert keys == [*first, *["steps.b.run"] * 4]
 
 
 def test_replicates_have_to_match(tmp_path: Path) -> None:
@@ -206,7 +210,9 @@ def test_replicates_have_to_match(tmp_path: Path) -> None:
     assert "a has no replicate 2" in problem(tmp_path, text).what
 
 
-@pytest.mark.parametrize("link", ["results", "results/a", "results/a/seed-0", "results/a/seed-0/sub"])
+@pytest.mark.parametrize(
+    "link", ["results", "results/a", "results/a/seed-0", "results/a/seed-0/sub"]
+)
 def test_no_output_through_a_link_that_leaves(tmp_path: Path, link: str) -> None:
     root, away = tmp_path / "project", tmp_path / "away"
     away.mkdir()
@@ -236,7 +242,7 @@ def test_a_parameter_from_outside_has_to_reach_a_step(tmp_path: Path) -> None:
 
 
 def test_names_that_are_words_elsewhere(tmp_path: Path) -> None:
-    names = "rule import table metrics index lambda None input output".split()
+    names = ["rule", "import", "table", "metrics", "index", "lambda", "None", "input", "output"]
     text = "steps:\n"
     for name in names:
         text += f"  {name}: {{run: 'x {{metrics}} {{outputs.{name}x}}', metrics: m, outputs: {{{name}x: o}}}}\n"

@@ -22,12 +22,6 @@ from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
 from ml_experiment.plan import Job, Plan, StepPlan
 
-_RUN = (
-    ": > {log.boot:q}; {params.launch} bash -euo pipefail -c {params.command:q} > {log.log:q} 2>&1"
-)
-SHELL = _RUN
-SHELL_CHECKPOINTS = f"mkdir -p {{params.checkpoints:q}} && {_RUN} && rm -rf {{params.finished:q}}"
-
 _opened: list[Experiment] = []
 
 
@@ -181,7 +175,6 @@ class StepRule:
         self.step = step
         self.name = step.name
         self.retries = step.step.retries
-        self.shell = SHELL_CHECKPOINTS if step.step.checkpoints else SHELL
         self._jobs: dict[tuple[str, ...], Job] = {}
 
     @property
@@ -242,26 +235,18 @@ class StepRule:
         return self.job(wildcards).case.work.threads
 
     def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
-        """The user's command with every value in it."""
-        job = self.job(wildcards)
-        return launch.command(job, launch.values(self.plan, job, self._checkpoints(job)))
-
-    def launch(self, wildcards: Any, input: Any) -> str:
-        """The words before the command."""
+        """All that the job's shell runs: what is printed, and what a person can paste."""
         job = self.job(wildcards)
         checkpoints = self._checkpoints(job)
-        given = launch.values(self.plan, job, checkpoints)
         resumed = any(_holds_something(self.plan.folder / path) for path in checkpoints.values())
-        return launch.prefix(self.plan, job, given, resumed=resumed)
-
-    def checkpoints(self, wildcards: Any, input: Any) -> list[str]:
-        """The folders that the job's checkpoints need."""
-        paths = self._checkpoints(self.job(wildcards)).values()
-        return [path if path.endswith("/") else os.path.dirname(path) for path in paths]
-
-    def finished(self, wildcards: Any, input: Any) -> str:
-        """What goes when the job succeeds: its checkpoints, older ones too."""
-        return self._checkpoint_folder(self.job(wildcards))
+        line = launch.line(self.plan, job, checkpoints, resumed=resumed)
+        if not checkpoints:
+            return line
+        folders = [
+            path if path.endswith("/") else os.path.dirname(path) for path in checkpoints.values()
+        ]
+        done = self._checkpoint_folder(job)  # those of other parameters as well
+        return f"mkdir -p {shlex.join(folders)} && {line} && rm -rf {shlex.quote(done)}"
 
     def _pattern(self, root: str, ending: str) -> str:
         case = ",".join(f"{axis}={{{axis}}}" for axis in self.step.axes)

@@ -48,6 +48,7 @@ class Session:
         self.ran: list[str] = []
         self.changed: dict[str, None] = {}
         self.failed: dict[int, str] = {}
+        self.errors: list[str] = []
         self._plan: Plan | None = None
 
     def take(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
@@ -60,6 +61,10 @@ class Session:
             self.error(fields)
         elif event == LogEvent.PROGRESS and self.display:
             self.display.progress(fields["done"], fields["total"])
+
+    def trouble(self, message: str) -> None:
+        """Something that Snakemake says against the workflow; a failed job has a card instead."""
+        self.errors.append(message)
 
     def plan(self) -> Plan | None:
         """The plan of this workflow, once its Snakefile has been read; None for a foreign one."""
@@ -158,6 +163,8 @@ class Session:
         """Cards of what failed, then the last lines; nothing where nothing ran."""
         if self.display:
             self.display.close()
+            if self.errors and not self.failed:  # Snakemake itself is told to be quiet then
+                print(*self.errors, sep="\n", file=self.stream, flush=True)
         plan = self.plan()
         if plan is None or not (self.ran or self.failed):
             return

@@ -44,7 +44,8 @@ def add(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if not options.dry_run:
         service.write(addition)
-        print(f"written to {file}; next: ml-experiment check", file=sys.stderr)
+        written = os.path.relpath(file)
+        print(f"written to {written}; next: ml-experiment check", file=sys.stderr)
     return 0
 
 

@@ -6,9 +6,9 @@ it was is said once, at the end.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from logging import LogRecord
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -24,13 +24,16 @@ class LogHandler(LogHandlerBase):
         self.session = None if self.common_settings.dryrun else Session(sys.stderr, live=live)
         self.trouble: Exception | None = None
 
-    def emit(self, record: LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
         """Take one event."""
         event = getattr(record, "event", None)
-        if self.session is None or event is None:
+        if self.session is None:
             return
         try:
-            self.session.take(LogEvent(event), vars(record))
+            if record.levelno >= logging.ERROR and event in (None, LogEvent.ERROR):
+                self.session.trouble(record.getMessage())
+            elif event is not None:
+                self.session.take(LogEvent(event), vars(record))
         except Exception as error:  # noqa: BLE001  # see the module's docstring
             self.trouble = self.trouble or error
 

@@ -23,12 +23,8 @@ for _step in experiment.rules:
         threads: _step.threads
         resources: **_step.resources,
         retries: _step.retries
-        params:
-            command=_step.command,
-            launch=_step.launch,
-            checkpoints=_step.checkpoints,
-            finished=_step.finished,
-        shell: _step.shell
+        params: command=_step.command,
+        shell: "{params.command}"
 
 
 for _table in experiment.tables:

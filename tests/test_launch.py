@@ -1,0 +1,79 @@
+"""The command line of a job, run by bash as Snakemake does."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ml_experiment import launch, seeds
+from ml_experiment.errors import UserError
+from tests.experiments import plan
+
+TEXT = (
+    "seed: 5\nsteps:\n"
+    "  a: {run: \"python3 -c 'import os, json; print(json.dumps(dict(os.environ)))' {params.x-y}\", metrics: m,\n"
+    '      params: {x-y: "it\'s $HOME"}, threads: 3, replicates: 2, timeout: 1m}\n'
+    "  listed: {run: 'x {metrics}', metrics: m, replicates: {seeds: [9]}}\n"
+    "  c: {call: 'json:dumps', metrics: m, params: {obj: [1, 'é']}}\n"
+)
+
+
+def environ(folder: Path, name: str, replicate: str) -> dict[str, str]:
+    made = plan(folder, TEXT)
+    job = made.job(name, {}, replicate)
+    values = launch.values(made, job, {})
+    line = f"{launch.prefix(made, job, values)} bash -euo pipefail -c {shlex.quote(launch.command(job, values))}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, check=True, cwd=folder, env=dict(os.environ)
+    )
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+def test_a_job_gets_its_values(tmp_path: Path) -> None:
+    found = environ(tmp_path, "a", "1")
+    assert found["ML_EXPERIMENT_PARAMS_X_Y"] == "it's $HOME"
+    assert found["ML_EXPERIMENT_METRICS"] == "results/a/seed-1/m"
+    assert found["ML_EXPERIMENT_SEED"] == str(seeds.derive(5, "a", 1))
+    assert (found["OMP_NUM_THREADS"], found["ML_EXPERIMENT_THREADS"]) == ("3", "3")
+    assert found["PYTHONHASHSEED"] == str(seeds.hash_seed(5))
+    boot = json.loads(found["ML_EXPERIMENT_BOOT"])
+    assert (boot["root"], boot["stream"], boot["replicate"]) == (5, "a", 1)
+
+
+def test_a_listed_seed_is_the_root_of_its_generators(tmp_path: Path) -> None:
+    made = plan(tmp_path, TEXT)
+    job = made.job("listed", {}, "9")
+    words = shlex.split(launch.prefix(made, job, launch.values(made, job, {})))
+    boot = json.loads(
+        next(w for w in words if w.startswith("ML_EXPERIMENT_BOOT=")).partition("=")[2]
+    )
+    assert (boot["root"], boot["replicate"]) == (9, 0)
+
+
+def test_a_function_gets_its_arguments_as_json(tmp_path: Path) -> None:
+    made = plan(tmp_path, TEXT)
+    job = made.job("c", {})
+    words = shlex.split(launch.command(job, launch.values(made, job, {})))
+    assert words[-2] == "json:dumps"
+    assert json.loads(words[-1])["params"] == {"obj": [1, "é"]}
+
+
+def test_a_command_that_is_too_long(tmp_path: Path) -> None:
+    made = plan(tmp_path, TEXT.replace("it's $HOME", "x" * 110_000))
+    job = made.job("a", {}, "0")
+    with pytest.raises(UserError, match=r"the command of a/seed-0 has .* bytes"):
+        launch.command(job, launch.values(made, job, {}))
+    with pytest.raises(UserError, match=r"given as variables has .* bytes"):
+        launch.prefix(made, job, launch.values(made, job, {}))
+
+
+def test_two_names_of_one_variable_are_both_left_out() -> None:
+    assert launch.variables({"params": {"a-b": 1, "a_b": 2, "c": None}, "seed": 3}) == {
+        "ML_EXPERIMENT_SEED": "3"
+    }
