@@ -70,6 +70,8 @@ def summary(
 def duration(seconds: float) -> str:
     """Seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
@@ -88,7 +90,7 @@ def rerun(plan: Plan, target: str) -> str:
 
 def job_target(plan: Plan, job: Job) -> str:
     """A file that only this job makes."""
-    return plan.path(job, next(iter(job.step.files.values()))).rstrip("/")
+    return plan.files(job)[0]
 
 
 def _headline(plan: Plan) -> str | None:
@@ -115,10 +117,12 @@ def _from_summary(name: str, file: Path) -> str | None:
         return None
     shown = []
     for row in rows[:3]:
-        half = f" ± {(float(row['high']) - float(row['low'])) / 2:.2g}" if row["high"] else ""
+        half = ""
+        if row["high"]:
+            half = f" ± {(float(row['high']) - float(row['low'])) / 2:.2g} (95 %)"
         axes = ",".join(
             v for k, v in row.items() if k not in {"metric", "mean", "sd", "n", "low", "high"}
         )
         case = f"{axes} " if axes else ""
-        shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half} (n = {row['n']})")
+        shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half} , n = {row['n']}")
     return f"{name}: " + ", ".join(shown) if shown else None

@@ -44,7 +44,7 @@ def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool)
     given = values(plan, job, checkpoints)
     words = f"bash -euo pipefail -c {shlex.quote(command(job, given))}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
-    return f": > {boot}; {prefix(plan, job, given, resumed=resumed)} {words} > {log} 2>&1"
+    return f": > {boot}; ({prefix(plan, job, given, resumed=resumed)} {words}) > {log} 2>&1"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from ml_experiment import yamlio
-from ml_experiment.errors import MLExperimentError
+from ml_experiment.errors import MLExperimentError, UserError, nearest
+from ml_experiment.model import Experiment
 
 WIDE = 1 << 20  # columns: nothing is folded
 
@@ -28,6 +29,24 @@ def to_words(config: Mapping[str, Any]) -> list[str]:
 def from_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """Snakemake's config with the values that were meant."""
     return {key: _read(value) for key, value in config.items()}
+
+
+def ours(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a Snakefile's config is meant for the experiment.
+
+    A Snakefile may have a config of its own (`configfile:`), so other keys are let through; not
+    one that looks like a slip.
+
+    Raises:
+        UserError: a key that is nearly one of the experiment's.
+    """
+    known = {"experiment", "variant", *Experiment.model_fields} - {"extends", "variants"}
+    for key in config:
+        near = None if key in known else nearest(key, known, cutoff=0.75)
+        if near:
+            where = "the command line (--config or --set)"
+            raise UserError(f"unknown key: {key}", where=where, hint=f"did you mean {near}?")
+    return {key: value for key, value in config.items() if key in known}
 
 
 def _top(value: Any) -> str:

@@ -199,6 +199,10 @@ class Plan:
         """Where a step's table or summary is."""
         return f"{self.results}/{step.name}/{kind}.csv"
 
+    def files(self, job: Job) -> list[str]:
+        """Every file and folder that a job makes."""
+        return [self.path(job, file).rstrip("/") for file in job.step.files.values()]
+
     def outputs(self, job: Job) -> dict[str, str]:
         """Name -> path of every declared output, without the metrics."""
         return {name: self.path(job, file) for name, file in job.step.step.outputs.items()}

@@ -85,16 +85,33 @@ def append(file: Path, record: Mapping[str, Any]) -> None:
         os.close(handle)
 
 
-def latest(file: Path) -> dict[str, dict[str, Any]]:
-    """Job -> its last record that finished. A torn line (a full disk) is passed over."""
+@dataclass(frozen=True)
+class Records:
+    """What a file of records says now.
+
+    Attributes:
+        finished: job -> its last record that finished.
+        failed: job -> its last record, where that is a failure.
+    """
+
+    finished: dict[str, dict[str, Any]]
+    failed: dict[str, dict[str, Any]]
+
+
+def read(file: Path) -> Records:
+    """All records. A torn line (a full disk) is passed over."""
+    found = Records({}, {})
     try:
         lines = file.read_text("utf-8", "surrogateescape").splitlines()
     except FileNotFoundError:
-        return {}
-    found: dict[str, dict[str, Any]] = {}
+        return found
     for record in _parsed(lines):
-        if record.get("state") == "finished" and isinstance(record.get("job"), str):
-            found[record["job"]] = record
+        job, state = record.get("job"), record.get("state")
+        if state == "finished" and isinstance(job, str):
+            found.finished[job] = record
+            found.failed.pop(job, None)
+        elif state == "failed" and isinstance(job, str):
+            found.failed[job] = record
     return found
 
 

@@ -21,7 +21,7 @@ class State:
     Attributes:
         job: its name, such as `final/seed-0`.
         step: the step (or hand-written rule) that it belongs to.
-        word: "current", "stale", "missing", "edited" or "unrecorded".
+        word: "current", "stale", "missing", "edited", "failed" or "unrecorded".
         reasons: why, such as `parameter C`, `code workflow/scripts/fit.py`, `data results/x.csv`.
         made: when its record was made, in UTC; None without one.
     """
@@ -58,8 +58,8 @@ def units(plan: Plan) -> list[Unit]:
             paths: list[str] = []
             for value in plan.inputs(job).values():
                 paths.extend([value] if isinstance(value, str) else value)
-            outputs = tuple(plan.path(job, file).rstrip("/") for file in step.files.values())
-            found.append(Unit(job.id, name, key_file, cases[key_file], tuple(paths), outputs))
+            made = tuple(plan.files(job))
+            found.append(Unit(job.id, name, key_file, cases[key_file], tuple(paths), made))
         if step.tabled:
             metrics = tuple(plan.metrics(job) or "" for job in plan.jobs(step))
             outputs = (plan.table(step, "table"), plan.table(step, "summary"))
@@ -75,7 +75,7 @@ def keep_edited(plan: Plan) -> list[tuple[str, str]]:
     Returns:
         (output, copy) of each, relative to the workspace.
     """
-    recorded = records.latest(record_file(plan))
+    recorded = records.read(record_file(plan)).finished
     digests = Digests(plan.folder)
     for record in recorded.values():
         digests.learn(record["outputs"])
@@ -121,7 +121,8 @@ def order(plan: Plan) -> list[str]:
 
 def states(plan: Plan) -> list[State]:
     """The state of every job, and of the hand-written rules that have a record."""
-    recorded = records.latest(record_file(plan))
+    known = records.read(record_file(plan))
+    recorded = known.finished
     digests = Digests(plan.folder)
     for record in recorded.values():
         digests.learn(record["outputs"])
@@ -129,6 +130,9 @@ def states(plan: Plan) -> list[State]:
     found = []
     for unit in [*units(plan), *by_hand(plan, recorded)]:
         state = judge(unit, recorded.get(unit.job), digests, stale)
+        if unit.job in known.failed and state.word != "current":
+            reasons = (f"see {known.failed[unit.job]['log']}",)
+            state = State(unit.job, unit.step, "failed", reasons, state.made)
         if state.word != "current":
             stale.update(dict.fromkeys(unit.outputs, unit.step))
         found.append(state)
@@ -141,7 +145,7 @@ def judge(
     """Compare one job with its record. `stale`: an output that is not current -> its step."""
     missing = [path for path in unit.outputs if digests.stat(path) is None]
     if missing and record is None:
-        return State(unit.job, unit.step, "missing", ("never made",))
+        return State(unit.job, unit.step, "missing")
     if record is None:
         return State(unit.job, unit.step, "unrecorded", ("made without a record",))
     made = record["ended"]
@@ -149,7 +153,7 @@ def judge(
         deleted = tuple(f"deleted: {path}" for path in missing)
         return State(unit.job, unit.step, "missing", deleted, made)
     edited = [
-        f"edited by hand: {path}"
+        f"{path} by hand"
         for path in unit.outputs
         if path in record["outputs"] and digests.of(path) != record["outputs"][path]["hash"]
     ]

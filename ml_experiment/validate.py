@@ -30,8 +30,11 @@ def validate(root: Node, problems: list[Problem]) -> tuple[Experiment, frozenset
             found = _by_path(data, error)
         written = places(root)
         problems.extend(_problem(written, data, path, item) for path, item in found.items())
-        for path in found:
-            _remove(data, path, faulty)
+        for path, item in found.items():
+            if item["type"] == "extra_forbidden":
+                del _value(data, path[:-1])[path[-1]]
+            else:
+                _remove(data, path, faulty)
         data.setdefault("name", "?")  # so that the rest can be checked as well
     raise ExperimentError(problems)
 
@@ -94,11 +97,15 @@ def _problem(written: Mapping[KeyPath, Place], data: Any, path: KeyPath, item: A
     if item["loc"][-1:] == ("[key]",):
         rule = "letters, digits, _ and - (an axis: no -), beginning with a letter"
         return Problem("not a name", place, key, path[-1], expected=rule)
-    value = data
-    for part in path:
-        value = value[part] if isinstance(value, dict) else value[int(part)]
+    value = _value(data, path)
     what = "wrong type" if _is_type(item) else "not allowed here"
     return Problem(what, place, key, _listed(value), expected=expected)
+
+
+def _value(data: Any, path: KeyPath) -> Any:
+    for part in path:
+        data = data[part] if isinstance(data, dict) else data[int(part)]
+    return data
 
 
 def _listed(value: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,15 @@ from ml_experiment import atomic, config, keys
 from ml_experiment.hashing import canonical
 from ml_experiment.plan import Plan, StepPlan
 from ml_experiment.resolve import resolve
+
+
+@dataclass(frozen=True)
+class Before:
+    """A key file as it was: its text (None: it was not there) and its time in ns."""
+
+    file: Path
+    text: str | None
+    time: int
 
 
 def open_plan(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Plan:
@@ -39,10 +50,38 @@ def key_texts(plan: Plan) -> dict[str, str]:
     return texts
 
 
-def write_keys(plan: Plan) -> None:
-    """Bring the key files up to date; a file whose content is right keeps its time."""
+def write_keys(plan: Plan, before: list[Before] | None = None) -> None:
+    """Bring all key files of a plan up to date."""
     for path, text in key_texts(plan).items():
-        atomic.write_if_changed(plan.folder / path, text, durable=False)
+        write_key(plan.folder / path, text, before)
+
+
+def write_key(file: Path, text: str, before: list[Before] | None = None) -> None:
+    """Bring a key file up to date; one whose content is right keeps its time.
+
+    `before` gathers what was there, for a dry run to put back.
+    """
+    known = _before(file) if before is not None else None
+    if atomic.write_if_changed(file, text, durable=False) and before is not None and known:
+        before.append(known)
+
+
+def put_back(before: list[Before]) -> None:
+    """Undo what `write_key` did, times included, so that a dry run changes nothing."""
+    while before:
+        known = before.pop()
+        if known.text is None:
+            known.file.unlink(missing_ok=True)
+        else:
+            atomic.write(known.file, known.text, durable=False)
+            os.utime(known.file, ns=(known.time, known.time))
+
+
+def _before(file: Path) -> Before:
+    try:
+        return Before(file, file.read_text("utf-8"), file.stat().st_mtime_ns)
+    except FileNotFoundError:
+        return Before(file, None, 0)
 
 
 def table_key(plan: Plan, step: StepPlan) -> str:

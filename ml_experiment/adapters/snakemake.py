@@ -8,6 +8,7 @@ record their values: what makes a job run again is its key file, an ordinary inp
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +18,16 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import atomic, hashing, keys, launch, overrides, sources, staleness, workspace
+from ml_experiment import hashing, keys, launch, overrides, sources, staleness, workspace
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
 from ml_experiment.plan import Job, Plan, StepPlan
 
+FEW = 64  # as many jobs as a wildcard's pattern may list
+
 _opened: list[Experiment] = []
+_before: list[workspace.Before] = []
+_dry = False
 
 
 def experiment(config: Mapping[str, Any]) -> Experiment:
@@ -37,12 +42,24 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     """
     file, given = config.get("experiment"), overrides.from_config(config)
     try:
+        given = overrides.ours(given)
         opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, given))
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
-    workspace.write_keys(opened.plan)
+    workspace.write_keys(opened.plan, _before if _dry else None)
     _opened.append(opened)
     return opened
+
+
+def dry_run() -> None:
+    """Say that this process runs nothing: then its key files are put back by `close`."""
+    global _dry  # noqa: PLW0603  # one process, one Snakemake
+    _dry = True
+
+
+def close() -> None:
+    """The last that this process does with the experiment."""
+    workspace.put_back(_before)
 
 
 def opened() -> list[Experiment]:
@@ -145,7 +162,7 @@ class Experiment:
         }
         path = self.plan.state("keys", f"{name}.json")
         text = workspace.key_text(content)
-        atomic.write_if_changed(self.plan.folder / path, text, durable=False)
+        workspace.write_key(self.plan.folder / path, text, _before if _dry else None)
         return path
 
     def launch(self, name: str, *, threads: int = 1) -> Callable[[Any, Any], str]:
@@ -196,9 +213,17 @@ class StepRule:
 
     @property
     def wildcard_constraints(self) -> dict[str, str]:
-        """Values of axes have no `/`, `,` or `=` in a path."""
-        constraints = dict.fromkeys(self.step.axes, "[^/,=]+")
-        return {**constraints, "replicate": r"\d+"} if self.step.replicated else constraints
+        """The values that there are; any text without `/`, `,` and `=` where they are many."""
+        values = {
+            axis: dict.fromkeys(case.slugs[axis] for case in self.step.cases)
+            for axis in self.step.axes
+        }
+        if self.step.replicated:
+            values["replicate"] = dict.fromkeys(r.label for r in self.step.replicates)
+        return {
+            name: "|".join(map(re.escape, known)) if len(known) <= FEW else "[^/,=]+"
+            for name, known in values.items()
+        }
 
     @property
     def resources(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Session:
         if self._plan is None and rules.opened():
             self._plan = plan = rules.opened()[-1].plan
             self.file = staleness.record_file(plan)
-            self.before = records.latest(self.file)
+            self.before = records.read(self.file).finished
             self.digests = Digests(plan.folder)
             for record in self.before.values():
                 self.digests.learn(record["outputs"])
@@ -151,6 +151,7 @@ class Session:
             "job": started.name,
             "key": _key(plan.folder / key_file) if key_file else {},
             "key_file": key_file,
+            "log": started.log,
             "outputs": {path: self.digests.entry(path) for path in outputs},
             "rule": started.rule,
             "seed": plan.seed(job) if job else None,
@@ -166,7 +167,12 @@ class Session:
             if self.errors and not self.failed:  # Snakemake itself is told to be quiet then
                 print(*self.errors, sep="\n", file=self.stream, flush=True)
         plan = self.plan()
-        if plan is None or not (self.ran or self.failed):
+        if plan is None:
+            return
+        if not self.ran and not self.failed:
+            if self.display and not self.errors:
+                name = plan.experiment.name
+                print(f"{name}: nothing to do, everything is up to date", file=self.stream)
             return
         elapsed = time.monotonic() - self.begun
         text = ending.summary(plan, self.ran, self.changed, len(self.failed), elapsed)

@@ -15,7 +15,7 @@ def init(options: argparse.Namespace) -> int:
     """`ml-experiment init`."""
     from ml_experiment.services import init as service
 
-    made = service.init(Path(options.folder), dry_run=options.dry_run)
+    made = service.init(Path(options.folder), empty=options.empty, dry_run=options.dry_run)
     print("would write:" if options.dry_run else "written:")
     print("\n".join(f"  {name}" for name in made.files))
     if made.ignore and (made.folder / service.IGNORE).exists() and options.dry_run is False:
@@ -23,7 +23,8 @@ def init(options: argparse.Namespace) -> int:
         if missing:
             print("add to .gitignore:\n" + "\n".join(f"  {line}" for line in missing))
     there = f"cd {options.folder} && " if options.folder != "." else ""
-    print(f"next: {there}ml-experiment run --cores {_cores()}")
+    action = "add SCRIPT" if options.empty else f"run --cores {_cores()}"
+    print(f"next: {there}ml-experiment {action}")
     if made.beside:
         print(
             f"or:   snakemake --snakefile {service.BESIDE} "
@@ -64,9 +65,10 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print("[]")
         return 0
-    steps = len(checked.plan.steps)
+    steps = _count(len(checked.plan.steps), "step")
+    jobs = _count(checked.jobs, "job")
     asked = "Snakemake can plan it" if checked.workflow else "no Snakefile, so Snakemake not asked"
-    print(f"{checked.plan.file}: {steps} steps, {checked.jobs} jobs, no mistake found; {asked}")
+    print(f"{checked.plan.file}: {steps}, {jobs}, no mistake found; {asked}")
     return 0
 
 
@@ -75,12 +77,12 @@ def run(options: argparse.Namespace) -> int:
     from ml_experiment.services import run as service
 
     config = _config(options)
-    service.check_first(_file(options), config)
+    targets = service.expand(service.check_first(_file(options), config), options.targets)
     if options.experiment:
         config["experiment"] = options.experiment
     cores = options.cores or _cores()
     extra = [*(["--dry-run"] if options.dry_run else []), *options.snakemake]
-    words = service.command(Path.cwd(), config, cores, options.targets, extra)
+    words = service.command(Path.cwd(), config, cores, targets, extra)
     service.execute(words, live=not options.dry_run)
     return 0
 
@@ -129,6 +131,10 @@ def _config(options: argparse.Namespace) -> dict[str, Any]:
 
     found = set_config(options.set) if options.set else {}
     return {**found, "variant": options.variant} if options.variant else found
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

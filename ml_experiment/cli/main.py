@@ -105,6 +105,10 @@ def _init(commands: object) -> None:
         "make a project that runs at once",
         "ml-experiment init            in this folder, beside what is there",
         "ml-experiment init paper      in a new folder",
+        "ml-experiment init --empty    without the demonstration, for scripts of one's own",
+    )
+    command.add_argument(
+        "--empty", action="store_true", help="an experiment without steps, for scripts of one's own"
     )
     command.add_argument("folder", nargs="?", default=".", help="where (this folder)")
     command.add_argument(

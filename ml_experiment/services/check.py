@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import sources, workspace
+from ml_experiment import sources
+from ml_experiment.config import Loaded, find, load
 from ml_experiment.errors import ExperimentError, Problem, UserError
 from ml_experiment.plan import Plan, StepPlan
+from ml_experiment.resolve import resolve
 from ml_experiment.services import run
 
 
@@ -31,9 +33,10 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     Raises:
         ExperimentError, UserError: what is wrong.
     """
-    plan = workspace.open_plan(file, config)
-    problems = [*_tools(plan), *_variables(plan)]
-    missing = list(_missing_inputs(plan))
+    loaded = load(file or find(Path.cwd()), config)
+    plan = resolve(loaded)
+    problems = [*_tools(plan, loaded), *_variables(plan, loaded)]
+    missing = list(_missing_inputs(plan, loaded))
     refusal = None
     try:
         words = run.command(folder, {**config, **_named(file)}, 1, (), ("--dry-run", "--nolock"))
@@ -46,7 +49,7 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     if problems:
         raise ExperimentError(problems)
     if refusal is not None:
-        raise UserError("Snakemake cannot plan the workflow", hint=refusal)
+        raise UserError(f"Snakemake cannot plan the workflow:\n{refusal}")
     return Checked(plan, sum(1 for _ in plan.all_jobs()), bool(words))
 
 
@@ -54,7 +57,7 @@ def _named(file: Path | None) -> dict[str, str]:
     return {} if file is None else {"experiment": str(file)}
 
 
-def _tools(plan: Plan) -> Iterator[Problem]:
+def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
     """Programs that commands begin with and this machine has not."""
     for step in plan.steps.values():
         words = {
@@ -68,34 +71,36 @@ def _tools(plan: Plan) -> Iterator[Problem]:
             words.add("timeout")
         for word in sorted(words):
             if shutil.which(word) is None:
-                yield Problem(f"the program {word} is not on this machine", key=_key(step))
+                yield _problem(loaded, step, f"the program {word} is not on this machine")
 
 
-def _variables(plan: Plan) -> Iterator[Problem]:
+def _variables(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
     for step in plan.steps.values():
         for name in sorted({name for case in step.cases for name in case.work.env}):
             if name not in os.environ:
-                key = f"{_key(step)}.env"
-                yield Problem(f"the environment variable {name} is not set", key=key)
+                yield _problem(loaded, step, f"the environment variable {name} is not set", "env")
 
 
-def _missing_inputs(plan: Plan) -> Iterator[Problem]:
+def _missing_inputs(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
     for step in plan.steps.values():
         for inputs in step.inputs.values():
             for name, item in inputs.items():
                 for source in item.sources:
                     if source.path is not None and not (plan.folder / source.path).exists():
-                        key = f"{_key(step)}.inputs.{name}"
-                        what = "no such file, and no step makes it"
-                        yield Problem(what, key=key, value=source.path)
+                        what = f"no such file, and no step makes it: {source.path}"
+                        yield _problem(loaded, step, what, "inputs", name)
 
 
-def _key(step: StepPlan) -> str:
-    return f"steps.{step.name}"
+def _problem(loaded: Loaded, step: StepPlan, what: str, *below: str) -> Problem:
+    path = ("steps", step.name, *below)
+    return Problem(what, loaded.place(*path), ".".join(path))
 
 
 def _dry_run(words: Sequence[str], folder: Path) -> str | None:
     """What Snakemake says against the workflow, or None."""
-    quiet = [*words[:3], "--quiet", "all", *words[3:]]
+    quiet = [*words[:3], "--quiet", "rules", "progress", "host", *words[3:]]
     done = subprocess.run(quiet, cwd=folder, capture_output=True, text=True, check=False)
-    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()
+    if done.returncode == 0:
+        return None
+    lines = done.stderr.splitlines() or done.stdout.splitlines()
+    return "\n".join(line for line in lines if not line.startswith("Using workflow specific"))

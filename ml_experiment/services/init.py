@@ -7,7 +7,6 @@ profile is not the default one, since that would change what a plain `snakemake`
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,25 @@ SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefil
 BESIDE = "experiment.smk"
 PROFILE = "profiles/default"
 PROFILE_BESIDE = "profiles/experiment"
-PARTS = ("Snakefile", "experiment.yaml", "workflow", "envs", PROFILE)
+PARTS = ("Snakefile", "experiment.yaml", "workflow", "envs", PROFILE, "schemas")
+EMPTY = {
+    "Snakefile": """\
+# `snakemake --cores N` makes everything that experiment.yaml declares.
+include: "workflow/rules/experiment.smk"
+
+
+rule all:
+    default_target: True
+    input: experiment.targets
+""",
+    "experiment.yaml": """\
+# yaml-language-server: $schema=schemas/experiment.schema.json
+name: experiment
+seed: 0
+
+steps: {}
+""",
+}
 IGNORE = ".gitignore"
 IGNORED = ("/.snakemake/", "/.ml_experiment/", "/results*/", "/logs*/", "__pycache__/", "/.venv/")
 
@@ -45,14 +62,14 @@ def template() -> Path:
     return packed if packed.is_dir() else package.parent
 
 
-def init(folder: Path, *, dry_run: bool = False) -> Made:
+def init(folder: Path, *, empty: bool = False, dry_run: bool = False) -> Made:
     """Make a project in a folder, which may hold anything else.
 
     Raises:
         UserError: a file that would be written is there already, or the folder cannot be written.
     """
     beside = any((folder / name).exists() for name in SNAKEFILES)
-    copies = {_renamed(name, beside=beside): template() / name for name in _template_files()}
+    copies = {_renamed(name, beside=beside): text for name, text in _texts(empty=empty).items()}
     taken = [name for name in sorted(copies) if os.path.lexists(folder / name)]
     if taken:
         raise UserError(
@@ -69,15 +86,15 @@ def init(folder: Path, *, dry_run: bool = False) -> Made:
     return Made(folder, tuple(sorted(copies)), lacking, beside)
 
 
-def _write(folder: Path, copies: dict[str, Path], lacking: tuple[str, ...]) -> None:
+def _write(folder: Path, copies: dict[str, bytes], lacking: tuple[str, ...]) -> None:
     """All files or none."""
     written: list[Path] = []
     try:
-        for name, source in sorted(copies.items()):
+        for name, text in sorted(copies.items()):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             written.append(target)
-            shutil.copyfile(source, target)
+            target.write_bytes(text)
         if not (folder / IGNORE).exists():
             written.append(folder / IGNORE)
             (folder / IGNORE).write_text("\n".join(lacking) + "\n", "utf-8")
@@ -85,6 +102,16 @@ def _write(folder: Path, copies: dict[str, Path], lacking: tuple[str, ...]) -> N
         for path in written:
             path.unlink(missing_ok=True)
         raise
+
+
+def _texts(*, empty: bool) -> dict[str, bytes]:
+    """Name -> content of every file of a new project."""
+    texts = {name: (template() / name).read_bytes() for name in _template_files()}
+    if not empty:
+        return texts
+    kept = ("workflow/rules/experiment.smk", PROFILE, "schemas")
+    general = {name: text for name, text in texts.items() if name.startswith(kept)}
+    return {**general, **{name: text.encode() for name, text in EMPTY.items()}}
 
 
 def _template_files() -> list[str]:

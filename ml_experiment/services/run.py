@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_experiment import overrides, workspace
 from ml_experiment.errors import UserError
+from ml_experiment.plan import TABLES, Plan
 from ml_experiment.services import init
 
 
@@ -55,6 +56,20 @@ def execute(words: Sequence[str], *, live: bool) -> None:
     os.execv(words[0], list(words))  # noqa: S606  # no shell is wanted here
 
 
-def check_first(file: Path | None, config: Mapping[str, Any]) -> None:
+def check_first(file: Path | None, config: Mapping[str, Any]) -> Plan:
     """Every mistake of the experiment, told before Snakemake starts."""
-    workspace.open_plan(file, config)
+    return workspace.open_plan(file, config)
+
+
+def expand(plan: Plan, targets: Sequence[str]) -> list[str]:
+    """The targets with the files of a step in the place of its name."""
+    found: list[str] = []
+    for target in targets:
+        step = plan.steps.get(target)
+        if step is None:
+            found.append(target)
+            continue
+        found += [path for job in plan.jobs(step) for path in plan.files(job)]
+        if step.tabled:
+            found += [plan.table(step, kind) for kind in TABLES]
+    return found

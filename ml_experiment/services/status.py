@@ -11,7 +11,7 @@ from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Plan
 from ml_experiment.staleness import State
 
-ORDER = ("edited", "stale", "missing", "unrecorded", "current")  # the worst first
+ORDER = ("failed", "edited", "stale", "missing", "unrecorded", "current")  # the worst first
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import sys
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from ml_experiment.adapters import snakemake
 from ml_experiment.adapters.snakemake_events import Session
 
 
@@ -22,6 +23,8 @@ class LogHandler(LogHandlerBase):
     def __post_init__(self) -> None:
         live = os.environ.get("ML_EXPERIMENT_DISPLAY") == "live"
         self.session = None if self.common_settings.dryrun else Session(sys.stderr, live=live)
+        if self.common_settings.dryrun:
+            snakemake.dry_run()
         self.trouble: Exception | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -41,6 +44,7 @@ class LogHandler(LogHandlerBase):
         """Say what the run was. Called once by Snakemake, after the last event."""
         session, self.session = self.session, None
         try:
+            snakemake.close()
             if session is not None:
                 session.end()
         except Exception as error:  # noqa: BLE001  # see the module's docstring

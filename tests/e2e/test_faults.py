@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,10 +86,39 @@ def test_a_failure_is_a_card(make: Make) -> None:
         "x: 1 failed, 0 jobs done",
     ):
         assert expected in done.stderr
+    assert "failed: see logs/a.log" in project.ours("status").stdout
     again = done.stderr.partition("again:  ")[2].splitlines()[0]
     project.write("a.py", "import sys\nopen(sys.argv[1], 'w').write('mended')\n")
     assert project.call("bash", "-c", again).returncode == 0
     assert (project.folder / "results/a/o.txt").read_text() == "mended"
+
+
+def test_run_takes_steps_and_files_and_says_what_it_cannot_make(small: Project) -> None:
+    assert "nothing to do" in small.ours("run").stderr
+    (small.folder / "results/fit/method=mean/seed-0/model.json").unlink()
+    done = small.ours("run", "fit")
+    assert done.returncode == 0
+    assert "done fit/method=mean/seed-0" in done.stderr
+    assert "small: 2 jobs done" in done.stderr
+    assert "No rule to produce nosuch" in small.ours("run", "nosuch").stderr
+    wrong = small.snakemake("results/fit/method=mode/seed-0/model.json")
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
+
+
+def test_a_dry_run_changes_nothing(small: Project) -> None:
+    shutil.rmtree(small.folder / ".snakemake")
+    assert small.would_run("--config", "seed=99") != {}
+    assert small.would_run() == {}
+    assert small.ours("check", "--set", "seed=99").returncode == 0
+    assert small.would_run() == {}
+
+
+def test_a_snakefiles_own_config_is_let_through_and_slips_are_not(small: Project) -> None:
+    assert small.would_run("--config", "genome=hg38") == {}
+    done = small.snakemake("-n", "--config", "sed=8")
+    assert done.returncode == 1
+    assert "did you mean seed?" in done.stdout + done.stderr
 
 
 def test_a_step_that_makes_nothing_fails(make: Make) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.project import REPOSITORY, Project
 
-TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default")
+TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default", "schemas")
 
 
 def repository_files() -> dict[str, bytes]:
@@ -79,15 +79,7 @@ def test_add_an_unmodified_script_and_run_it(tmp_path: Path) -> None:
     for name in ("one", "two"):
         project = Project(tmp_path / name)
         project.folder.mkdir()
-        assert Project(tmp_path).ours("init", name).returncode == 0
-        for part in ("workflow/rules/paper.smk", "experiment.yaml"):
-            (project.folder / part).unlink()
-        project.write(
-            "Snakefile",
-            'include: "workflow/rules/experiment.smk"\n\n\nrule all:\n'
-            "    default_target: True\n    input: experiment.targets\n",
-        )
-        project.write("experiment.yaml", "# mine\nname: added\nsteps: {}\n")
+        assert Project(tmp_path).ours("init", "--empty", name).returncode == 0
         shutil.copy(REPOSITORY / "examples/script/train.py", project.folder / "train.py")
         script = (project.folder / "train.py").read_bytes()
         done = project.ours("add", "train.py")
