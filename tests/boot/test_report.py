@@ -176,3 +176,8 @@ def test_the_programs_modules_do_not_confuse_the_report(job: Job) -> None:
     done = job.script("import resource, report, settings\n")
     assert done.out.split() == ["resource", "report", "settings"]
     assert done.main["memory"] == {"children": None, "self": None}
+
+
+def test_the_seed_is_the_one_that_the_job_got(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ML_EXPERIMENT_SEED", "12")  # listed by the user, not derived
+    assert job.script("pass\n").main["seed"] == 12

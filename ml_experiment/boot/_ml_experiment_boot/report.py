@@ -34,6 +34,9 @@ def collect(boot: Boot) -> dict[str, Any]:
     def seed() -> Any:
         if settings.seeding == "none":
             return None
+        given = os.environ.get("ML_EXPERIMENT_SEED", "")
+        if given.isdigit():  # one that the user listed is not derived
+            return int(given)
         return derive(settings.root, settings.stream, settings.replicate, "seed")
 
     found = part("imports", lambda: imports.imported(boot.directory)) or {}
