@@ -33,8 +33,13 @@ rule all:
     default_target: True
     input: experiment.targets
 """
-PLAIN = "profiles/plain"  # the default profile without our logger: for the peer, and to compare
-UNTRACKED = ["--workflow-profile", PLAIN]
+DEFAULT = "profiles/default/config.yaml"
+UNTRACKED = ["--workflow-profile", "profiles/untracked"]  # the default one without our logger
+PEER = """\
+scheduler: greedy
+quiet: [host]
+show-failed-logs: true
+"""
 
 
 # ---- timing ------------------------------------------------------------------------------------
@@ -107,24 +112,20 @@ def scratch() -> Iterator[Path]:
 def project(folder: Path, experiment: str) -> Path:
     """A project around an experiment file, with this repository's rules and profile."""
     rules = "workflow/rules/experiment.smk"
+    profile = (REPOSITORY / DEFAULT).read_text("utf-8")
+    kept = [line for line in profile.splitlines() if not line.startswith("logger:")]
     texts = {
         "Snakefile": SNAKEFILE,
         "experiment.yaml": experiment,
         rules: (REPOSITORY / rules).read_text("utf-8"),
+        "profiles/untracked/config.yaml": "\n".join(kept),
     }
-    return bare(folder, texts, profile=_profile())
+    return bare(folder, texts, profile)
 
 
-def bare(folder: Path, texts: Mapping[str, str], profile: str | None = None) -> Path:
-    """A folder with these files, and by default with the same profile but for the logger."""
-    plain = "".join(
-        line for line in _profile().splitlines(keepends=True) if not line.startswith("logger:")
-    )
-    profiles = {
-        "profiles/default/config.yaml": profile or plain,
-        f"{PLAIN}/config.yaml": plain,
-    }
-    for name, text in {**texts, **profiles}.items():
+def bare(folder: Path, texts: Mapping[str, str], profile: str = PEER) -> Path:
+    """A folder with these files and a default profile."""
+    for name, text in {**texts, DEFAULT: profile}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, "utf-8")
     return folder
@@ -135,10 +136,6 @@ def fresh(folder: Path) -> Path:
     for name in MADE:
         shutil.rmtree(folder / name, ignore_errors=True)
     return folder
-
-
-def _profile() -> str:
-    return (REPOSITORY / "profiles/default/config.yaml").read_text("utf-8")
 
 
 # ---- the table ---------------------------------------------------------------------------------

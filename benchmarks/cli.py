@@ -64,7 +64,7 @@ def measure(rounds: int) -> list[Row]:
             help=functools.partial(timed, [*OURS, "--help"], folder),
             nothing=functools.partial(timed, [sys.executable, "-c", "import argparse"], folder),
             check=functools.partial(timed, [*OURS, "check"], demonstration),
-            dry=functools.partial(timed, [*SNAKEMAKE, "-n", "--quiet", "all"], demonstration),
+            dry=functools.partial(timed, [*SNAKEMAKE, "--dry-run", "--quiet"], demonstration),
             ours=functools.partial(to_first_job, first, ours),
             run=functools.partial(to_first_job, [*OURS, "run", "--cores", "2"], ours),
             peer=functools.partial(to_first_job, first, peer),

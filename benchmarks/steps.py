@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +25,10 @@ from bench import (
 )
 
 CHAINS = 40
-LENGTH = 5
+LENGTH = 5  # each job of a chain reads what the one before it wrote
+WIDE = 400
 RUN = [*SNAKEMAKE, "--cores", "2", "--scheduler", "greedy"]
 MOST = Target("ratio", 1.2)
-
-# A chain: each step reads what the one before it wrote. The same commands on both sides.
-FIRST = ("echo {chain} > ", "")
-NEXT = ("cat ", " > ")
 
 
 def named_steps() -> tuple[str, str]:
@@ -77,6 +73,30 @@ def matrix_steps() -> tuple[str, str]:
     return "".join(ours), "".join(peer)
 
 
+def wide_step() -> tuple[str, str]:
+    """One step of 400 jobs that are all ready at once: what the scheduler looks at grows."""
+    ours = f"""\
+name: bench
+seed: 1
+axes: {{job: {list(range(WIDE))}}}
+steps:
+  one:
+    matrix: [job]
+    run: echo {{matrix.job}} > {{outputs.out}}
+    outputs: {{out: out.txt}}
+"""
+    peer = f"""\
+rule all:
+    input: expand("results/one/job={{job}}/out.txt", job=range({WIDE}))
+
+
+rule one:
+    output: "results/one/job={{job}}/out.txt"
+    shell: "echo {{wildcards.job}} > {{output}}"
+"""
+    return ours, peer
+
+
 def run(folder: Path, extra: Sequence[str] = (), *, done: int) -> Timing:
     """A run, which must have done so many jobs."""
     timing = timed([*RUN, *extra], folder)
@@ -86,37 +106,47 @@ def run(folder: Path, extra: Sequence[str] = (), *, done: int) -> Timing:
     return timing
 
 
+def from_nothing(form: str, ours: Path, peer: Path, jobs: int, rounds: int) -> list[Row]:
+    """A first run, with and without our logger."""
+    taken = in_turn(
+        rounds,
+        ours=lambda: run(fresh(ours), done=jobs),
+        untracked=lambda: run(fresh(ours), UNTRACKED, done=jobs),
+        peer=lambda: run(fresh(peer), done=jobs),
+    )
+    return [
+        row(f"{form}, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
+        row(f"{form}, CPU", cpus(taken["ours"]), cpus(taken["peer"])),
+        row(f"{form}, untracked, wall", walls(taken["untracked"]), walls(taken["peer"])),
+        row(f"{form}, untracked, CPU", cpus(taken["untracked"]), cpus(taken["peer"])),
+    ]
+
+
+def nothing_to_do(form: str, ours: Path, peer: Path, jobs: int, rounds: int) -> list[Row]:
+    """The run after that."""
+    run(fresh(ours), done=jobs)  # with the logger, as its users have it
+    taken = in_turn(rounds, ours=lambda: run(ours, done=0), peer=lambda: run(peer, done=0))
+    return [
+        row(f"{form}, nothing to do, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
+        row(f"{form}, nothing to do, CPU", cpus(taken["ours"]), cpus(taken["peer"])),
+    ]
+
+
 def measure(rounds: int) -> list[Row]:
-    """Both forms, from nothing and with nothing to do."""
+    """200 jobs in two forms, from nothing and with nothing to do; then 400 side by side."""
     rows = []
     jobs = CHAINS * LENGTH + 1  # and `all`
     for form, texts in (("200 steps", named_steps()), ("5 steps × 40 jobs", matrix_steps())):
         with scratch() as folder:
             ours = project(folder / "ours", texts[0])
             peer = bare(folder / "peer", {"Snakefile": texts[1]})
-            taken = in_turn(
-                rounds,
-                ours=lambda ours=ours: run(fresh(ours), done=jobs),
-                untracked=lambda ours=ours: run(fresh(ours), UNTRACKED, done=jobs),
-                peer=lambda peer=peer: run(fresh(peer), done=jobs),
-            )
-            rows += [
-                row(f"{form}, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
-                row(f"{form}, CPU", cpus(taken["ours"]), cpus(taken["peer"])),
-                row(f"{form}, untracked, wall", walls(taken["untracked"]), walls(taken["peer"])),
-            ]
-            timed(RUN, fresh(ours))
-            taken = in_turn(
-                rounds,
-                ours=functools.partial(run, ours, done=0),
-                peer=functools.partial(run, peer, done=0),
-            )
-            rows += [
-                row(
-                    f"{form}, nothing to do, wall", walls(taken["ours"]), walls(taken["peer"]), MOST
-                ),
-                row(f"{form}, nothing to do, CPU", cpus(taken["ours"]), cpus(taken["peer"])),
-            ]
+            rows += from_nothing(form, ours, peer, jobs, rounds)
+            rows += nothing_to_do(form, ours, peer, jobs, rounds)
+    with scratch() as folder:
+        texts = wide_step()
+        ours = project(folder / "ours", texts[0])
+        peer = bare(folder / "peer", {"Snakefile": texts[1]})
+        rows += from_nothing(f"{WIDE} jobs ready at once", ours, peer, WIDE + 1, rounds)
     return rows
 
 

@@ -42,9 +42,12 @@ def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, An
 def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool) -> str:
     """What the job's shell runs: the boot report begins empty, and the output goes to the log."""
     given = values(plan, job, checkpoints)
-    words = f"bash -euo pipefail -c {shlex.quote(command(job, given))}"
+    limit = seconds(job.case.work.timeout)
+    words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
+    words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
+    launched = f"{prefix(plan, job, given, resumed=resumed)} exec {shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
-    return f": > {boot}; ({prefix(plan, job, given, resumed=resumed)} {words}) > {log} 2>&1"
+    return f": > {boot}; ({launched}) > {log} 2>&1"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:
@@ -90,7 +93,7 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     if resumed:
         boot["resumed"] = True
     shown = given if job.case.template is not None else {"seed": given["seed"]}
-    text = _prefix(boot, plan.experiment.seed, shown, seconds(job.case.work.timeout))
+    text = _prefix(boot, plan.experiment.seed, shown)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -106,7 +109,7 @@ def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, see
         "threads": threads,
     }
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
-    return _prefix(boot, root, {"replicate": replicate, "seed": seed, "threads": threads}, None)
+    return _prefix(boot, root, {"replicate": replicate, "seed": seed, "threads": threads})
 
 
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -121,10 +124,9 @@ def variables(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: texts[0] for name, texts in sorted(found.items()) if len(texts) == 1}
 
 
-def _prefix(boot: Mapping[str, Any], root: int, given: Mapping[str, Any], limit: int | None) -> str:
+def _prefix(boot: Mapping[str, Any], root: int, given: Mapping[str, Any]) -> str:
     python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
     setup = [".", str(BOOT / "env.sh"), str(boot["threads"]), str(seeds.hash_seed(root)), python]
-    words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
-    words += ["env", *(f"{name}={value}" for name, value in environ.items())]
-    return f"{shlex.join(setup)}; {shlex.join(words)}"
+    assignments = (f"{name}={shlex.quote(value)}" for name, value in environ.items())
+    return f"{shlex.join(setup)}; {' '.join(assignments)}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,30 +29,33 @@ class Digests:
 
     def stat(self, path: str) -> Stat | None:
         """What tells whether a file or folder was touched; None where there is nothing."""
+        file = f"{self.folder}/{path}"
         try:
-            status = os.stat(self.folder / path)
+            status = os.stat(file)
         except OSError:
             return None
-        if not os.path.isdir(self.folder / path):
+        if not stat.S_ISDIR(status.st_mode):
             return status.st_ino, status.st_size, status.st_mtime_ns
-        return _folder_stat(self.folder / path)
+        return _folder_stat(Path(file))
 
     def of(self, path: str) -> str | None:
         """The digest of a file or folder, or None where there is nothing to hash."""
-        stat = self.stat(path)
-        if stat is None:
-            return None
-        if path in self.known and self.known[path][0] == stat:
-            return self.known[path][1]
-        digest = hashing.of_path(self.folder / path)
-        if digest is not None:
-            self.known[path] = stat, digest
-        return digest
+        return self._of(path, self.stat(path))
 
     def entry(self, path: str) -> dict[str, Any]:
         """A file as it stands in a record."""
-        digest, stat = self.of(path), self.stat(path)
-        return {"hash": digest, "stat": list(stat) if stat else None}
+        found = self.stat(path)  # before its bytes are read: a later change is seen, not missed
+        return {"hash": self._of(path, found), "stat": list(found) if found else None}
+
+    def _of(self, path: str, found: Stat | None) -> str | None:
+        if found is None:
+            return None
+        if path in self.known and self.known[path][0] == found:
+            return self.known[path][1]
+        digest = hashing.of_path(self.folder / path)
+        if digest is not None:
+            self.known[path] = found, digest
+        return digest
 
     def learn(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
         """Believe a record's digests for files that were not touched since."""

@@ -26,7 +26,7 @@ from typing import Any
 
 import pytest
 
-from ml_experiment import config, model, resolve, seeds, yamlio
+from ml_experiment import config, model, resolve, seeds, workspace, yamlio
 from ml_experiment.cli import main as cli
 
 ROOT = Path(__file__).parent.parent
@@ -114,6 +114,7 @@ class Shell:
         }
         self.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         self.environ["COLUMNS"] = "200"
+        self.environ["PYTHONUNBUFFERED"] = "1"  # output and errors in order, as on a terminal
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -335,6 +336,26 @@ def test_architecture_names_every_module() -> None:
     }
     assert set(rows) == there
     assert all(len(text) > 10 for text in rows.values())
+
+
+def test_what_copied_files_may_rely_on_is_there_and_is_all_that_they_use() -> None:
+    from ml_experiment.adapters import snakemake
+
+    text = (ROOT / "docs/snakemake.md").read_text("utf-8")
+    table = text.partition("## What a copied file may rely on")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", table, re.MULTILINE)
+    plan = workspace.open_plan(ROOT / "experiment.yaml")
+    experiment = snakemake.Experiment(plan)
+    kept = {"experiment": re.findall(r"`\.(\w+)", " ".join(name for name, _ in rows))}
+    assert [name for name in kept["experiment"] if not hasattr(experiment, name)] == []
+    for kind in ("rules", "tables"):
+        (listed,) = (meaning for name, meaning in rows if name == f"`.{kind}`")
+        kept[f"_{kind[:-1].replace('rule', 'step')}"] = names = re.findall(r"`(\w+)`", listed)
+        assert [name for name in names if not hasattr(getattr(experiment, kind)[0], name)] == []
+    for file in ("experiment.smk", "paper.smk"):
+        rules = re.sub("#.*", "", (ROOT / "workflow/rules" / file).read_text("utf-8"))
+        for thing, name in re.findall(r"\b(experiment|_step|_table)\.(\w+)", rules):
+            assert name in kept[thing], f"{file} uses {thing}.{name}"
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -11,15 +11,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from ml_experiment import ending, keys, records, staleness
 from ml_experiment.adapters import snakemake as rules
-from ml_experiment.adapters.terminal import Display
 from ml_experiment.plan import Job, Plan
 from ml_experiment.records import Digests
+
+if TYPE_CHECKING:
+    from ml_experiment.adapters.terminal import Display
 
 
 @dataclass(frozen=True)
@@ -42,13 +44,14 @@ class Session:
 
     def __init__(self, stream: TextIO, *, live: bool) -> None:
         self.stream = stream
-        self.display = Display(stream) if live else None
+        self.display = _display(stream) if live else None
         self.begun = time.monotonic()
         self.started: dict[int, Started] = {}
         self.ran: list[str] = []
         self.changed: dict[str, None] = {}
         self.failed: dict[int, str] = {}
         self.errors: list[str] = []
+        self.keys: dict[Path, dict[str, Any]] = {}
         self._plan: Plan | None = None
 
     def take(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
@@ -149,7 +152,7 @@ class Session:
             "ended": _utc(time.time()),
             "inputs": {path: self.digests.entry(path) for path in inputs},
             "job": started.name,
-            "key": _key(plan.folder / key_file) if key_file else {},
+            "key": self.key(plan.folder / key_file) if key_file else {},
             "key_file": key_file,
             "log": started.log,
             "outputs": {path: self.digests.entry(path) for path in outputs},
@@ -159,6 +162,12 @@ class Session:
             "state": state,
             "wildcards": dict(started.wildcards),
         }
+
+    def key(self, file: Path) -> dict[str, Any]:
+        """The content of a key file; it does not change while a workflow runs."""
+        if file not in self.keys:
+            self.keys[file] = _key(file)
+        return self.keys[file]
 
     def end(self) -> None:
         """Cards of what failed, then the last lines; nothing where nothing ran."""
@@ -177,6 +186,12 @@ class Session:
         elapsed = time.monotonic() - self.begun
         text = ending.summary(plan, self.ran, self.changed, len(self.failed), elapsed)
         print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
+
+
+def _display(stream: TextIO) -> Display:
+    from ml_experiment.adapters.terminal import Display  # noqa: PLC0415  # 25 ms of rich
+
+    return Display(stream)
 
 
 def _utc(seconds: float) -> str:

@@ -62,7 +62,7 @@ class Builder:
 
     def _names(self) -> dict[str, str]:
         """A valid name for each argument, shortened where that keeps names apart."""
-        plain = {a.key: _valid(a.key) for a in self.line.arguments}
+        plain = {a.key: valid(a.key) for a in self.line.arguments}
         short = {
             a.key: _AFFIX.sub("", plain[a.key])
             if role(a, self._of(a)).name in ("input", "output")
@@ -74,7 +74,7 @@ class Builder:
         for key, name in short.items():
             clear = name and name not in _VAGUE and shorts.count(name) == 1
             chosen = name if clear else plain[key]
-            names[key] = _free(chosen, names.values())
+            names[key] = free(chosen, names.values())
         return names
 
     def _add(self, argument: Argument, found: Role, name: str) -> None:
@@ -93,7 +93,7 @@ class Builder:
                     f"which is 1 unless you write `threads: {argument.default}`."
                 )
         elif found.name == "metrics" and self.metrics is None:
-            self.metrics = _file_name(argument.default, "") or _METRICS_FILE
+            self.metrics = file_name(argument.default, "") or _METRICS_FILE
             self._word(argument, "{metrics}")
         elif found.name in ("output", "metrics"):
             self._add_output(argument, found, name)
@@ -132,8 +132,8 @@ class Builder:
             return self._leave(argument, "an output is one file or folder")
         folder = found.folder or str(argument.default).endswith("/")
         suffix = "" if folder else extension(self._of(argument))
-        file = _file_name(argument.default, suffix) or name + suffix
-        self.outputs[name] = _free(file, self.outputs.values()) + ("/" if folder else "")
+        file = file_name(argument.default, suffix) or name + suffix
+        self.outputs[name] = free(file, self.outputs.values()) + ("/" if folder else "")
         return self._word(argument, f"{{outputs.{name}}}")
 
     def _add_input(self, argument: Argument, name: str) -> None:
@@ -144,9 +144,9 @@ class Builder:
             self.notes.append(f"{argument.shown} has no default: fill in `inputs.{name}`.")
             default = FILL_ME
         if isinstance(default, list):
-            self.inputs[name] = [_path(str(item)) for item in default]
+            self.inputs[name] = [path_text(str(item)) for item in default]
         else:
-            self.inputs[name] = _path(str(default))
+            self.inputs[name] = path_text(str(default))
         return self._word(argument, f"{{inputs.{name}}}")
 
     def _add_param(self, argument: Argument, name: str) -> None:
@@ -185,22 +185,22 @@ class Builder:
                 continue
             default = defaults.get(use.origin.name, UNKNOWN)
             group, _, rest = use.origin.name.removeprefix("ML_EXPERIMENT_").partition("_")
-            name = _valid(rest.lower())
+            name = valid(rest.lower())
             if group == "METRICS" and self.metrics is None:
-                self.metrics = _file_name(default, "") or _METRICS_FILE
+                self.metrics = file_name(default, "") or _METRICS_FILE
             elif group == "OUTPUTS" and rest and name not in self.outputs:
                 writes = [u for u in self.uses if u.origin and u.origin.name == use.origin.name]
                 folder = any(u.kind == FOLDER or (u.origin and u.origin.inside) for u in writes)
-                file = _file_name(default, "") or name + extension(writes)
-                self.outputs[name] = _free(file, self.outputs.values()) + ("/" if folder else "")
+                file = file_name(default, "") or name + extension(writes)
+                self.outputs[name] = free(file, self.outputs.values()) + ("/" if folder else "")
             elif group == "INPUTS" and rest and name not in self.inputs:
                 known = default is not UNKNOWN and default is not None
-                self.inputs[name] = _path(str(default)) if known else FILL_ME
+                self.inputs[name] = path_text(str(default)) if known else FILL_ME
                 if not known:
                     self.notes.append(f"Fill in `inputs.{name}`, which line {use.line} reads.")
             elif group == "PARAMS" and rest and name not in self.params:
                 known = default is not UNKNOWN and default is not None
-                self.params[name] = _number(default) if known else FILL_ME
+                self.params[name] = number(default) if known else FILL_ME
                 if not known:
                     self.notes.append(f"Fill in `params.{name}`, which line {use.line} reads.")
 
@@ -208,8 +208,8 @@ class Builder:
         """Files whose paths stand in the script: nothing can be passed for them."""
         by_path: dict[str, list[Use]] = {}
         for use in self.uses:
-            if use.origin and use.origin.kind == "literal" and _is_data(use.origin.name):
-                by_path.setdefault(_path(use.origin.name), []).append(use)
+            if use.origin and use.origin.kind == "literal" and is_data(use.origin.name):
+                by_path.setdefault(path_text(use.origin.name), []).append(use)
         written = [path for path, found in by_path.items() if any(u.kind == WRITE for u in found)]
         for path, found in by_path.items():
             kinds = {use.kind for use in found}
@@ -226,7 +226,7 @@ class Builder:
         self.guards += [f"test -r {{inputs.{name}}}", "&&"]
         self.notes.append(
             f"Line {use.line} reads {path}, whatever the experiment says. `test -r` in `run` makes "
-            f'it an input; better have the script read os.environ["{_variable("INPUTS", name)}"].'
+            f'it an input; better have the script read os.environ["{variable("INPUTS", name)}"].'
         )
 
     def _literal_output(self, path: str, found: Sequence[Use]) -> None:
@@ -239,8 +239,8 @@ class Builder:
             variable = "ML_EXPERIMENT_METRICS"
         else:
             folder = "/" if all(use.kind == FOLDER for use in found) else ""
-            self.outputs[name] = _free(file, self.outputs.values()) + folder
-            variable = _variable("OUTPUTS", name)
+            self.outputs[name] = free(file, self.outputs.values()) + folder
+            variable = variable("OUTPUTS", name)
         self.notes.append(
             f"Line {first.line} writes to {path}, a fixed path outside of results/, so the step "
             f'will fail: change it there to os.environ["{variable}"].'
@@ -248,7 +248,7 @@ class Builder:
 
     def _literal_name(self, path: str) -> str:
         taken = [*self.inputs, *self.outputs, *self.params]
-        return _free(_valid(PurePosixPath(path).name.split(".")[0]), taken)
+        return free(valid(PurePosixPath(path).name.split(".")[0]), taken)
 
     def _note_unknown(self) -> None:
         """Files that are written to paths that only running the script would tell."""
@@ -273,59 +273,5 @@ class Builder:
             self.notes.append(
                 f"The script has no command line, so {', '.join(found)} cannot be set from the "
                 f"experiment. To tune {some}, read os.environ["
-                f'"{_variable("PARAMS", some.lower())}"] and add it to `params`.'
+                f'"{variable("PARAMS", some.lower())}"] and add it to `params`.'
             )
-
-
-def _is_data(path: str) -> bool:
-    plain = path not in ("", ".", "..", "-") and not path.startswith(_NOT_DATA)
-    return plain and "://" not in path and "\n" not in path and "*" not in path
-
-
-def _path(path: str) -> str:
-    """A path as the experiment file writes it: `./data.csv` is `data.csv`."""
-    return str(PurePosixPath(path)) if path and "://" not in path else path
-
-
-def _file_name(default: object, suffix: str) -> str:
-    """The last part of a default path; with the usual suffix where it has none."""
-    if not isinstance(default, (str, PurePosixPath)):
-        return ""
-    name = PurePosixPath(default).name
-    name = re.sub(r"[{}\x00-\x1f\\]", "_", name)
-    if name in ("", ".", "..", "-"):
-        return ""
-    return name if "." in name else name + suffix
-
-
-def _number(text: object) -> object:
-    """A number that is written as text, as defaults of variables are; else the text."""
-    for convert in (int, float):
-        try:
-            number = convert(str(text))
-        except ValueError:
-            continue
-        if str(number) == text:
-            return number
-    return text
-
-
-def _valid(key: str) -> str:
-    """A valid name of an input, output or parameter."""
-    name = re.sub(r"[^A-Za-z0-9_-]+", "_", key)
-    return re.sub(r"^[^A-Za-z]+", "", name) or "value"
-
-
-def _free(name: str, taken: Iterable[str]) -> str:
-    """`name`, with a number before its extension where it is taken."""
-    held = {item.rstrip("/") for item in taken}
-    stem, dot, rest = name.partition(".")
-    number = 2
-    while name in held:
-        name = f"{stem}_{number}{dot}{rest}"
-        number += 1
-    return name
-
-
-def _variable(group: str, name: str) -> str:
-    return "ML_EXPERIMENT_" + re.sub(r"\W", "_", f"{group}_{name}").upper()
