@@ -80,8 +80,10 @@ def find(folder: Path) -> Path:
     )
 
 
-def load(file: Path, config: Mapping[str, Any] | None = None) -> Loaded:
+def load(file: Path, config: Mapping[str, Any] | None = None, *, text: str | None = None) -> Loaded:
     """Read an experiment; `config` is Snakemake's: `variant`, and keys that override the file's.
+
+    `text` is read in place of what the file holds, to see what would come of a change.
 
     Raises:
         UserError: no such file, or no such variant.
@@ -90,7 +92,7 @@ def load(file: Path, config: Mapping[str, Any] | None = None) -> Loaded:
     overrides = dict(config or {})
     overrides.pop("experiment", None)
     variant = overrides.pop("variant", None)
-    declared = _read_with_bases(file, (), None)
+    declared = _read_with_bases(file, (), None, text)
     problems: list[Problem] = []
     root = declared
     if variant is not None:
@@ -157,10 +159,12 @@ def set_config(assignments: Iterable[str]) -> dict[str, Any]:
     return data
 
 
-def _read_with_bases(file: Path, seen: tuple[Path, ...], asked: Place | None) -> Node:
+def _read_with_bases(
+    file: Path, seen: tuple[Path, ...], asked: Place | None, text: str | None = None
+) -> Node:
     if file.resolve() in seen:
         raise UserError("`extends` leads back to the same file", where=asked, value=_shown(file))
-    root = yamlio.read(_text(file, asked), _shown(file))
+    root = yamlio.read(_text(file, asked) if text is None else text, _shown(file))
     if not isinstance(root.value, dict):
         problem = Problem("not an experiment", root.place, expected="a mapping with name and steps")
         raise ExperimentError([problem])

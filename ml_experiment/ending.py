@@ -124,5 +124,5 @@ def _from_summary(name: str, file: Path) -> str | None:
             v for k, v in row.items() if k not in {"metric", "mean", "sd", "n", "low", "high"}
         )
         case = f"{axes} " if axes else ""
-        shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half} , n = {row['n']}")
+        shown.append(f"{case}{row['metric']} {float(row['mean']):.4g}{half}, n = {row['n']}")
     return f"{name}: " + ", ".join(shown) if shown else None

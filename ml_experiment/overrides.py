@@ -40,11 +40,11 @@ def ours(config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a key that is nearly one of the experiment's.
     """
-    known = {"experiment", "variant", *Experiment.model_fields} - {"extends", "variants"}
+    known = {"experiment", "variant", *Experiment.model_fields}
     for key in config:
         near = None if key in known else nearest(key, known, cutoff=0.75)
         if near:
-            where = "the command line (--config or --set)"
+            where = "the workflow's config (--config, configfile)"
             raise UserError(f"unknown key: {key}", where=where, hint=f"did you mean {near}?")
     return {key: value for key, value in config.items() if key in known}
 

@@ -36,7 +36,7 @@ def build() -> dict[str, Any]:
     matrix["additionalProperties"] = False
     definitions["Step"]["description"] = described(("steps", "NAME"))
     definitions["WholeStep"] = _WHOLE
-    properties = _closed(made)["properties"]
+    properties = {"$schema": {"type": "string"}, **_closed(made)["properties"]}
     return {
         "$schema": DIALECT,
         "title": "An experiment of ml-experiment",

@@ -34,8 +34,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     """The experiment of this workflow, planned, with its key files written.
 
     Args:
-        config: Snakemake's: `experiment` names the file, `variant` the variant; any other key
-            overrides the file's.
+        config: Snakemake's: `experiment` names the file, `variant` the variant; a key of the
+            experiment overrides the file's; others are the Snakefile's own.
 
     Raises:
         WorkflowError: everything that is wrong with the experiment.
