@@ -104,7 +104,10 @@ def _misplaced(template: Template) -> list[str]:
     problems = []
     for placeholder, context in zip(template.placeholders, found.contexts, strict=True):
         if context == shell.PROGRAM:
-            if placeholder.group in ("params", "matrix"):  # the name of a builtin, such as eval, is no program
+            if placeholder.group in (
+                "params",
+                "matrix",
+            ):  # the name of a builtin, such as eval, is no program
                 problems.append(f"{placeholder} in {context}: write env {placeholder}")
         elif context is not None:
             problems.append(

@@ -36,7 +36,10 @@ def build() -> dict[str, Any]:
     matrix["additionalProperties"] = False
     definitions["Step"]["description"] = described(("steps", "NAME"))
     definitions["WholeStep"] = _WHOLE
-    properties = {"$schema": {"type": "string"}, **_closed(made)["properties"]}
+    properties = {
+        "$schema": {"type": "string", "description": "this schema, for editors of JSON"},
+        **_closed(made)["properties"],
+    }
     return {
         "$schema": DIALECT,
         "title": "An experiment of ml-experiment",

@@ -32,7 +32,7 @@ def validate(root: Node, problems: list[Problem]) -> tuple[Experiment, frozenset
         problems.extend(_problem(written, data, path, item) for path, item in found.items())
         for path, item in found.items():
             if item["type"] == "extra_forbidden":
-                del _value(data, path[:-1])[path[-1]]
+                _forget(data, path, faulty)
             else:
                 _remove(data, path, faulty)
         data.setdefault("name", "?")  # so that the rest can be checked as well
@@ -71,6 +71,19 @@ def _cut(data: Any, loc: tuple[Any, ...]) -> KeyPath:
             continue
         path.append(str(part))
     return tuple(path)
+
+
+def _forget(data: dict[str, Any], path: KeyPath, faulty: set[KeyPath]) -> None:
+    """Take out an unknown key; the whole step where it was probably one that the step needs."""
+    inner: Any = data
+    for part in path[:-1]:
+        inner = inner.get(part) if isinstance(inner, dict) else None
+    if not isinstance(inner, dict):  # something above it is gone already
+        return
+    inner.pop(path[-1], None)
+    whole = inner.keys() & {"run", "call", "cases"} and inner.keys() & {"outputs", "metrics"}
+    if len(path) == 3 and path[0] == "steps" and not whole:
+        _remove(data, path, faulty)
 
 
 def _remove(data: dict[str, Any], path: KeyPath, faulty: set[KeyPath]) -> None:

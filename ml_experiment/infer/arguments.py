@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ml_experiment.infer.source import Bound, Scope, Source, parameters
-from ml_experiment.infer.values import UNKNOWN, value
+from ml_experiment.infer.values import UNKNOWN, value, writable
 
 NOTHING: Final = object()  # no default was given
 
@@ -66,14 +66,15 @@ class CommandLine:
 
 
 def plain(found: object) -> object:
-    """A value as it would be written in the experiment file: a path is its text."""
+    """A value as it would be written in the experiment file, or UNKNOWN: a path is its text."""
     if isinstance(found, PurePosixPath):
-        return str(found)
+        found = str(found)
     if isinstance(found, list):
-        return [plain(item) for item in found]
+        items = [plain(item) for item in found]
+        return UNKNOWN if any(item is UNKNOWN for item in items) else items
     if isinstance(found, float) and not math.isfinite(found):
         return UNKNOWN  # no spelling that every program reads
-    return found
+    return found if writable(found) else UNKNOWN
 
 
 def keywords(call: ast.Call) -> dict[str, ast.expr]:
@@ -162,7 +163,7 @@ def _fixed(source: Source) -> Iterator[str]:
 
 def _argument(source: Source, call: ast.Call, scope: Scope) -> Argument | None:
     names = [value(source, arg, scope) for arg in call.args]
-    texts = [name for name in names if isinstance(name, str)]
+    texts = [name for name in names if isinstance(name, str) and writable(name)]
     given = keywords(call)
     dest = value(source, given["dest"], scope) if "dest" in given else None
     if len(texts) != len(names) or (not texts and not isinstance(dest, str)):

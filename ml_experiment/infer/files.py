@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Final
 
 from ml_experiment.infer.source import Scope, Source
@@ -105,6 +108,12 @@ _METHODS: Final = {
     "touch": WRITE,
     "mkdir": FOLDER,
 }
+_NO_METRICS: Final = words(
+    """
+    model models weights checkpoint ckpt state params parameters config cfg predictions preds
+    history vocab tokenizer
+    """
+)
 _METRIC_WORDS: Final = words(
     """
     metric metrics score scores result results accuracy acc loss f1 auc rmse mae mse r2
@@ -240,7 +249,16 @@ def _metric_name(name: str) -> bool:
     return bool(set(name.lower().replace("-", "_").split("_")) & _METRIC_WORDS)
 
 
-def metric_like(name: str) -> bool:
-    """Whether the name of an argument or file says that metrics are in it."""
-    lowered = name.lower()
-    return any(word in lowered for word in ("metric", "score", "result"))
+def metrics_rank(key: str, file: str, found: Iterable[Use]) -> int:
+    """How much says that metrics are in a file that is written; 0 where nothing does.
+
+    The argument's own name counts most, then the file's, then what is written: a model in JSON
+    may hold a loss as well.
+    """
+    named = PurePosixPath(file).name.lower()
+    for most, text in ((7, key.lower()), (4, named)):
+        for less, word in enumerate(("metric", "score", "result")):
+            if word in text:
+                return most - less
+    parts = {*re.split(r"[^a-z0-9]+", f"{key.lower()} {named}")}
+    return int(any(use.metrics for use in found) and not parts & _NO_METRICS)

@@ -137,7 +137,8 @@ def _argv(source: Source) -> CommandLine:
     found: dict[int, Argument] = {}
     for node, scope in source.nodes:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            _unpacked(source, node.targets[0], node.value, scope, found)
+            for target, given in _pairs(node.targets[0], node.value):
+                _unpacked(source, target, given, scope, found)
         if isinstance(node, ast.Subscript) and source.dotted(node.value) == "sys.argv":
             place = value(source, node.slice, scope)
             if isinstance(place, int) and place > 0 and place not in found:
@@ -151,6 +152,15 @@ def _argv(source: Source) -> CommandLine:
     source.keys |= {argument.key for argument in arguments}
     _name_argv(source, found)
     return line
+
+
+def _pairs(target: ast.expr, given: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """`a, b = sys.argv[1], sys.argv[2]` as two assignments."""
+    listed = (ast.Tuple, ast.List)
+    if not isinstance(target, listed) or not isinstance(given, listed):
+        return [(target, given)]
+    same = len(target.elts) == len(given.elts)
+    return list(zip(target.elts, given.elts, strict=True)) if same else [(target, given)]
 
 
 def _unpacked(

@@ -36,12 +36,11 @@ def file_name(default: object, suffix: str) -> str:
     if not isinstance(default, (str, PurePosixPath)):
         return ""
     name = PurePosixPath(default).name
+    if name in ("", ".", "..", "-"):
+        return ""
     name = "".join("_" if char in "{}\\" or not char.isprintable() else char for char in name)
     name = name if "." in name else name + suffix
-    # `free` may add a number.
-    if name.strip("-") in ("", ".", "..", suffix) or len(name.encode()) > MAX_NAME - 10:
-        return ""
-    return name
+    return name if len(name.encode()) <= MAX_NAME - 10 else ""  # `free` may add a number
 
 
 def number(text: object) -> object:
@@ -76,8 +75,3 @@ def free(name: str, taken: Iterable[str]) -> str:
         name = f"{stem}_{count}{dot}{rest}"
         count += 1
     return name
-
-
-def variable(group: str, name: str) -> str:
-    """The environment variable in which a job gets a value."""
-    return "ML_EXPERIMENT_" + re.sub(r"\W", "_", f"{group}_{name}").upper()

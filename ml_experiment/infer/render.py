@@ -21,7 +21,7 @@ def render_step(proposal: Proposal, indent: int = 0, unit: int = 2) -> str:
     """The YAML text of a step, its name first, each line ended by a newline.
 
     Args:
-        proposal: what to write.
+        proposal: what to write; `infer_step` leaves out what no file can say (`values.writable`).
         indent: the column of the step's name.
         unit: how much deeper each level is.
     """

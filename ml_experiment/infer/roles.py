@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Final
 
 from ml_experiment.infer.arguments import NOTHING, Argument
-from ml_experiment.infer.files import FOLDER, READ, WRITE, Use, metric_like, words
+from ml_experiment.infer.files import FOLDER, READ, WRITE, Use, metrics_rank, words
 
 SEEDS: Final = words(
     """
@@ -185,11 +184,13 @@ def _holds_metrics(argument: Argument, uses: Sequence[Use], found: Role) -> bool
     if found.folder or argument.many:
         return False
     writes = [use for use in uses if use.kind == WRITE]
+    rank = metrics_rank(argument.key, default, writes)
+    if not rank:
+        return False
     as_json = default.endswith(".json") or any(_writes_json(use) for use in writes)
     if any(use.metrics for use in writes):
         return not default or default.endswith(".json")
-    named = metric_like(argument.key) or metric_like(PurePosixPath(default).name)
-    return named and (as_json or not (default or _other_format(writes)))
+    return as_json or not (default or _other_format(writes))
 
 
 def _writes_json(use: Use) -> bool:

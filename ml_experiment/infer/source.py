@@ -2,7 +2,8 @@
 
 The analysis ignores the order of statements: a name is bound to everything that is ever
 assigned to it. That is right for scripts, which assign a path once, and errs towards saying
-"unknown" elsewhere.
+"unknown" elsewhere. Only in the body of a `with` its own names, such as the `f` that every other
+file is opened as too, are what it made them.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 @dataclass(eq=False)
 class Scope:
-    """The names of a module, a class or a function."""
+    """The names of a module, a class or a function; or of a `with`, which has only its own."""
 
     parent: Scope | None
     owner: str | None = None  # the class that a method belongs to
     names: dict[str, list[Bound]] = field(default_factory=dict)
+    block: bool = False  # of a `with`: what is bound in it is bound around it too
 
     def bind(self, name: str, bound: Bound) -> None:
-        self.names.setdefault(name, []).append(bound)
+        if self.block and self.parent is not None:
+            self.parent.bind(name, bound)
+        if not self.block or name in self.names:
+            self.names.setdefault(name, []).append(bound)
 
     def find(self, name: str) -> list[Bound]:
         scope: Scope | None = self
@@ -73,7 +78,12 @@ class Source:
             self.nodes.append((node, scope))
             self._note(node, scope)
             inner = self.scopes.get(id(node), scope)
-            stack.extend((child, inner) for child in reversed(list(ast.iter_child_nodes(node))))
+            if isinstance(node, (ast.With, ast.AsyncWith)):
+                inner = _block(node, scope)
+            stack.extend(
+                (child, scope if isinstance(child, ast.withitem) else inner)
+                for child in reversed(list(ast.iter_child_nodes(node)))
+            )
 
     def _note(self, node: ast.AST, scope: Scope) -> None:
         if isinstance(node, ast.Import):
@@ -198,6 +208,16 @@ class Source:
                 found = self.scopes[id(self.classes[owner])].names.get(expr.attr, [])
             return found
         return []
+
+
+def _block(node: ast.With | ast.AsyncWith, scope: Scope) -> Scope:
+    """The scope of a `with`'s body."""
+    made = {
+        item.optional_vars.id: [Bound(scope, item.context_expr)]
+        for item in node.items
+        if isinstance(item.optional_vars, ast.Name)
+    }
+    return Scope(scope, scope.owner, made, block=True) if made else scope
 
 
 def parameters(function: FunctionNode) -> list[tuple[str, ast.expr | None]]:

@@ -7,17 +7,18 @@ that was guessed, left out or has to be filled in.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Final
 
 from ml_experiment.errors import Place, UserError
 from ml_experiment.infer.builder import FILL_ME, Builder
 from ml_experiment.infer.frameworks import read_command_line
+from ml_experiment.infer.names import literal
 from ml_experiment.infer.source import Source
 
+_PRINTED: Final = "printed"
 NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _INTERPRETERS: Final = {
     ".r": "Rscript",
@@ -120,12 +121,23 @@ def step_name(script: str) -> str:
     stem = stem[: -len(PurePosixPath(stem).suffix)] if PurePosixPath(stem).suffix else stem
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)
     name = re.sub(r"^[^A-Za-z]+", "", name).rstrip("_-")
-    return name or "step"
+    return "step" if name in ("", "all") else name  # the rule `all` is the whole experiment
 
 
-def literal(word: str) -> str:
-    """A word of the command: quoted for the shell, its braces doubled."""
-    return shlex.quote(word).replace("{", "{{").replace("}", "}}")
+def with_output(proposal: Proposal) -> Proposal:
+    """A step has to write something: where nothing is known, what it prints is kept."""
+    if proposal.outputs or proposal.metrics is not None:
+        return proposal
+    note = (
+        "No file that the script writes could be seen, so what it prints is kept as the output "
+        f"{_PRINTED}: remove that, and the `| tee`, once the step has another."
+    )
+    return replace(
+        proposal,
+        run=f"{proposal.run} | tee {{outputs.{_PRINTED}}}",
+        outputs={_PRINTED: f"{_PRINTED}.txt"},
+        notes=(*proposal.notes, note),
+    )
 
 
 def _command(source: Source, path: PurePosixPath) -> str:
@@ -176,4 +188,4 @@ def _foreign(path: PurePosixPath, interpreter: str) -> Proposal:
     )
 
 
-__all__ = ["FILL_ME", "NAME", "Proposal", "infer_step", "literal", "step_name"]
+__all__ = ["FILL_ME", "NAME", "Proposal", "infer_step", "step_name", "with_output"]

@@ -10,11 +10,14 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from ml_experiment.infer.source import Scope, Source
+from ml_experiment.yamlio import MAX_DIGITS
 
 UNKNOWN: Final = object()  # a value that only running the script would tell
 DEPTH: Final = 16  # how far names are followed; ends recursive definitions
 WHOLE: Final = ""  # an origin's `inside` when the file itself is meant
 SOMETHING: Final = "*"  # ... when something in the folder is meant, unknown which
+
+_TOO_LARGE: Final = 10 ** (MAX_DIGITS - 1)  # the sign counts as well
 
 ENVIRONMENT: Final = ("os.environ.get", "os.getenv")
 PATH_MAKERS: Final = frozenset({"pathlib.Path", "pathlib.PurePath", "pathlib.PosixPath", "Path"})
@@ -55,13 +58,25 @@ class Origin:
     inside: str = WHOLE
 
 
+def writable(found: object) -> bool:
+    """Whether an experiment file can say a plain value: `yamlio` refuses what no command can hold."""
+    if isinstance(found, str):
+        return "\0" not in found and not any("\ud800" <= char <= "\udfff" for char in found)
+    return _small(found) is not UNKNOWN
+
+
+def _small(found: object) -> object:
+    """The value, unless it is a number with more digits than `yamlio` reads."""
+    return UNKNOWN if isinstance(found, int) and abs(found) >= _TOO_LARGE else found
+
+
 def value(source: Source, expr: ast.expr, scope: Scope, depth: int = 0) -> object:
     """The value of an expression, or UNKNOWN. A path is a PurePosixPath, a tuple a list."""
     if depth > DEPTH:
         return UNKNOWN
     if isinstance(expr, ast.Constant):
         plain = expr.value is None or isinstance(expr.value, (str, int, float))
-        return expr.value if plain else UNKNOWN
+        return _small(expr.value) if plain else UNKNOWN
     if isinstance(expr, (ast.List, ast.Tuple)):
         items = [value(source, item, scope, depth + 1) for item in expr.elts]
         return UNKNOWN if any(item is UNKNOWN for item in items) else items
@@ -270,9 +285,9 @@ def _arithmetic(op: ast.operator, left: float, right: float) -> object:
         if isinstance(op, ast.Pow):
             small = abs(left) <= 1e6 and abs(right) <= 64  # 9**9**9 would never end
             power: object = left**right if small else UNKNOWN
-            return UNKNOWN if isinstance(power, complex) else power
+            return UNKNOWN if isinstance(power, complex) else _small(power)
         found = _OPERATORS.get(type(op))
-        return found(left, right) if found else UNKNOWN
+        return _small(found(left, right)) if found else UNKNOWN
     except (ArithmeticError, ValueError):
         return UNKNOWN
 
@@ -282,7 +297,7 @@ def _converted(name: str, value: object) -> object:
         if name == "str":
             return str(value) if not isinstance(value, list) else UNKNOWN
         if isinstance(value, (str, int, float)):
-            return int(value) if name == "int" else float(value)
+            return _small(int(value) if name == "int" else float(value))
     except (ValueError, OverflowError):
         pass
     return UNKNOWN

@@ -11,11 +11,19 @@ from typing import Final
 
 import yaml
 
-from ml_experiment import yamlio
-from ml_experiment.errors import MLExperimentError, Place, UserError
+from ml_experiment import config, yamlio
+from ml_experiment.errors import (
+    ExperimentError,
+    MLExperimentError,
+    Place,
+    Problem,
+    UserError,
+    nearest,
+)
 from ml_experiment.infer.insert import RefusalError, insertions, into_json
 from ml_experiment.infer.render import render_step
-from ml_experiment.infer.step import FILL_ME, NAME, Proposal, infer_step
+from ml_experiment.infer.step import FILL_ME, NAME, Proposal, infer_step, with_output
+from ml_experiment.resolve import resolve
 
 MAX_BYTES: Final = 4 << 20  # no script is that long
 
@@ -49,11 +57,13 @@ def propose(script: Path, experiment_file: Path, name: str | None = None) -> Add
 
     Raises:
         UserError: the script or the file cannot be used, or the step not be added; with the
-            block to paste where only the form of the file forbids it.
+            block to paste where only the form of the file forbids it, or where the experiment
+            would not take the step.
         ExperimentError: the experiment file is not valid YAML or JSON.
     """
     where = str(experiment_file)
-    relative = _relative(script, experiment_file)
+    folder = _folder(experiment_file)
+    relative = _relative(script, folder)
     source = _text(_bytes(script, "script", MAX_BYTES), str(script))
     old = _bytes(experiment_file, "experiment file", None)
     text = _text(old, where)
@@ -61,16 +71,18 @@ def propose(script: Path, experiment_file: Path, name: str | None = None) -> Add
     data = {} if data is None else data
     if not isinstance(data, dict):
         raise UserError("not an experiment", where=where, expected="a mapping with name and steps")
-    proposal = infer_step(source, relative)
+    proposal = with_output(infer_step(source, relative))
     if name is not None:
         if not NAME.fullmatch(name):
             expected = "a letter, then letters, digits, - and _"
             raise UserError("not a name for a step", value=name, expected=expected)
         proposal = replace(proposal, name=name)
-    _check_name(proposal.name, data, where)
-    proposal = _settle_inputs(proposal, data, experiment_file.parent)
+    names = _names(data) | _extended(text, experiment_file)
+    _check_name(proposal.name, names, data, where)
+    proposal = _settle_inputs(proposal, data, {*names, proposal.name}, folder)
     new = _inserted(text, proposal, data, experiment_file)
-    block = _json_block(proposal) if _is_json(experiment_file) else render_step(proposal, 2)
+    block = _block(proposal, experiment_file)
+    _check_use(proposal.name, (text, new), experiment_file, block)
     return Addition(proposal, experiment_file, old, new.encode(), block)
 
 
@@ -105,13 +117,18 @@ def write(addition: Addition) -> None:
 # -- reading ----------------------------------------------------------------------------------
 
 
-def _relative(script: Path, experiment_file: Path) -> str:
-    """The script's path from the experiment file's folder, links in it as they are written."""
+def _folder(experiment_file: Path) -> Path:
+    """The folder that the experiment's paths begin in: of the file itself, not of a link to it."""
+    file = experiment_file.resolve() if experiment_file.is_symlink() else experiment_file
+    return Path(os.path.abspath(file.parent))
+
+
+def _relative(script: Path, folder: Path) -> str:
+    """The script's path from the experiment's folder, links in it as they are written."""
     if script.is_dir():
         raise UserError("this is a folder", where=str(script), expected="a script")
     if not script.exists():
         raise UserError("no such script", where=str(script))
-    folder = Path(os.path.abspath(experiment_file.parent))
     full = Path(os.path.abspath(script))
     if not full.is_relative_to(folder):  # one of them may have been reached through a link
         folder, full = folder.resolve(), full.resolve()
@@ -122,7 +139,11 @@ def _relative(script: Path, experiment_file: Path) -> str:
             expected=f"a script in {folder}",
             hint="move it there, so that a clone has it too",
         )
-    return full.relative_to(folder).as_posix()
+    relative = full.relative_to(folder).as_posix()
+    if not relative.isprintable():  # a name that is not UTF-8 is not printable either
+        what = "the script's path has characters that no command shows"
+        raise UserError(what, where=ascii(relative), hint="rename it")
+    return relative
 
 
 def _bytes(path: Path, what: str, limit: int | None) -> bytes:
@@ -161,8 +182,19 @@ def _names(data: Mapping[str, object]) -> dict[str, str]:
     return names | dict.fromkeys(_steps(data), "step")
 
 
-def _check_name(name: str, data: Mapping[str, object], where: str) -> None:
-    taken = _names(data).get(name)
+def _extended(text: str, file: Path) -> dict[str, str]:
+    """The steps of the files that this one extends as well, as far as they can be read."""
+    try:
+        places = config.load(file, text=text).places
+    except MLExperimentError:
+        return {}
+    return {path[1]: "step" for path in places if len(path) == 2 and path[0] == "steps"}
+
+
+def _check_name(
+    name: str, names: Mapping[str, str], data: Mapping[str, object], where: str
+) -> None:
+    taken = names.get(name)
     hint = "choose another with --name NAME"
     if taken:
         raise UserError(f"there is a {taken} of this name", where=where, value=name, hint=hint)
@@ -186,10 +218,11 @@ def _leaves(value: object) -> Iterator[str]:
             yield from _leaves(item)
 
 
-def _settle_inputs(proposal: Proposal, data: Mapping[str, object], folder: Path) -> Proposal:
+def _settle_inputs(
+    proposal: Proposal, data: Mapping[str, object], names: set[str], folder: Path
+) -> Proposal:
     """Inputs that other steps make become references; no path may look like one."""
     made = _made(data)
-    names = {*_names(data), proposal.name}
     notes = list(proposal.notes)
     inputs: dict[str, str | list[str]] = {}
     for name, given in proposal.inputs.items():
@@ -201,10 +234,11 @@ def _settle_inputs(proposal: Proposal, data: Mapping[str, object], folder: Path)
                 notes.append(f"The input {name} is taken from {candidates[0]}: check it.")
                 continue
             inputs[name] = made.get(given) or _no_reference(given, names)
-            if given != FILL_ME and given not in made and not (folder / given).exists():
-                notes.append(f"The input {given} is not there yet.")
         else:
             inputs[name] = [made.get(path) or _no_reference(path, names) for path in given]
+        for path in [given] if isinstance(given, str) else given:
+            if path != FILL_ME and path not in made and not os.path.exists(folder / path):
+                notes.append(f"The input {path} is not there yet.")
     return replace(proposal, inputs=inputs, notes=tuple(notes))
 
 
@@ -220,7 +254,10 @@ def _made(data: Mapping[str, object]) -> dict[str, str]:
 
 
 def _no_reference(path: str, names: set[str]) -> str:
-    return f"./{path}" if path.partition(".")[0] in names else path
+    """A path that is not taken for a reference, nor for a misspelt one while it is not there."""
+    head, dot, _ = path.partition(".")
+    near = dot and "/" not in path and nearest(head, names)
+    return f"./{path}" if head in names or near else path
 
 
 # -- the new text ------------------------------------------------------------------------------
@@ -230,7 +267,10 @@ def _is_json(file: Path) -> bool:
     return file.suffix == ".json"
 
 
-def _json_block(proposal: Proposal) -> str:
+def _block(proposal: Proposal, file: Path) -> str:
+    """The step by itself, as it would stand in the file."""
+    if not _is_json(file):
+        return render_step(proposal, 2)
     text = into_json('{\n  "steps": {}\n}', proposal.name, proposal.data)
     return "".join(f"{line}\n" for line in text.split("\n")[2:-2])
 
@@ -250,11 +290,10 @@ def _inserted(text: str, proposal: Proposal, data: dict[str, object], file: Path
         why = refusal.why
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         why = f"it could not be understood ({str(error).splitlines()[0]})"
-    block = _json_block(proposal) if _is_json(file) else render_step(proposal, 2)
     raise UserError(
         f"the step cannot be added to this file: {why}",
         where=str(file),
-        hint=f"paste it under `steps` yourself:\n{block}",
+        hint=f"paste it under `steps` yourself:\n{_block(proposal, file)}",
     )
 
 
@@ -288,3 +327,45 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, tuple) and isinstance(other, tuple):
         return len(one) == len(other) and all(map(_same, one, other))
     return type(one) is type(other) and repr(one) == repr(other)
+
+
+# -- what the experiment says to it -------------------------------------------------------------
+
+
+def _check_use(name: str, texts: tuple[str, str], file: Path, block: str) -> None:
+    """The new text has no problem that the old one has not: what was wrong before may stay."""
+    known, found = ({_identity(p): p for p in _problems(text, file)} for text in texts)
+    new = [p for key, p in found.items() if key not in known and _is_ours(p, name)]
+    if not new:
+        return
+    told = "; ".join(f"{p.key}: {p.what}" if p.key else p.what for p in new)
+    hints = dict.fromkeys(p.hint or f"expected: {p.expected}" for p in new if p.hint or p.expected)
+    hint = "; ".join([*hints, f"change the script, or paste the step and mend it there:\n{block}"])
+    raise UserError(f"the step cannot be used as it is: {told}", where=str(file), hint=hint)
+
+
+def _problems(text: str, file: Path) -> tuple[Problem, ...]:
+    """What `check` would say to a file with this text; nothing is written for that."""
+    try:
+        resolve(config.load(file, text=text))
+    except ExperimentError as error:
+        return error.problems
+    except UserError as error:
+        return (error.problem,)
+    return ()
+
+
+def _identity(problem: Problem) -> tuple[str, str | None, str]:
+    """What makes two problems the same although lines have moved."""
+    return problem.what, problem.key, repr(problem.value)
+
+
+def _is_ours(problem: Problem, name: str) -> bool:
+    """Whether a step can be the cause. Once it is there, more may be seen of what is old.
+
+    A file without anything is no experiment, so its missing name is not told; and variants are
+    looked at only where the rest is right.
+    """
+    key = problem.key or "steps."
+    of_variant = "(in the variant " in problem.what and not key.startswith(f"steps.{name}.")
+    return key.startswith("steps.") and not of_variant

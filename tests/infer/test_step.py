@@ -7,7 +7,7 @@ import time
 import pytest
 
 from ml_experiment.errors import UserError
-from ml_experiment.infer.step import FILL_ME, Proposal, infer_step, step_name
+from ml_experiment.infer.step import FILL_ME, Proposal, infer_step, step_name, with_output
 from ml_experiment.placeholders import parse
 
 TRAIN = """
@@ -195,12 +195,124 @@ def test_parameters(declared: str, params: dict[str, object]) -> None:
         ", type=bool, default=True",
         ", default=compute()",
         ", default=float('inf')",
+        ", default='a\\0b'",
+        ", default=['a', '\\ud800'], nargs='+'",
+        ", default=10 ** 60 * int('" + "9" * 990 + "')",
+        f", default={'9' * 1001}",
+        ", default='in/\\0.csv'",
     ],
 )
 def test_what_cannot_be_given_is_left_out_and_said(declared: str) -> None:
     found = one("print(args.x)", declared)
     assert found.run == "python a.py"
     assert any("--x" in note for note in found.notes)
+
+
+TWO_IN_JSON = """
+import argparse, json
+p = argparse.ArgumentParser()
+p.add_argument("--model", default="model.json")
+p.add_argument("--{name}", default="{name}.json")
+args = p.parse_args()
+with open(args.model, "w") as f:
+    json.dump({{"weights": [1], "loss": 0.1}}, f)
+json.dump({{"a": 1}}, open(args.{name}, "w"))
+"""
+
+
+@pytest.mark.parametrize("name", ["metrics", "scores", "results", "test_metrics"])
+def test_the_name_says_which_file_holds_the_metrics(name: str) -> None:
+    found = infer_step(TWO_IN_JSON.format(name=name), "a.py")
+    assert found.metrics == f"{name}.json"
+    assert found.outputs == {"model": "model.json"}
+    assert found.run == f"python a.py --model {{outputs.model}} --{name} {{metrics}}"
+
+
+def test_the_argument_s_name_counts_more_than_the_file_s() -> None:
+    text = TWO_IN_JSON.replace("model", "other").format(name="scores")
+    found = infer_step(text.replace("other.json", "metrics.json"), "a.py")
+    assert (found.metrics, found.outputs) == ("scores.json", {"other": "metrics.json"})
+
+
+def test_handles_of_one_name_are_told_apart() -> None:
+    """Every file is opened as `f`: what is read is not written, nor is each of them metrics."""
+    text = """
+import argparse, json
+p = argparse.ArgumentParser()
+for_data = p.add_argument("--data", default="data.json")
+p.add_argument("--a", default="a.json")
+p.add_argument("--b", default="b.json")
+args = p.parse_args()
+with open(args.data) as f:
+    data = json.load(f)
+with open(args.a, "w") as f, open("log.txt", "w") as g:
+    json.dump(data, f)
+    found = {"loss": 1}
+with open(args.b, "w") as f:
+    json.dump(found, f)
+"""
+    found = infer_step(text, "a.py")
+    assert found.inputs == {"data": "data.json"}
+    assert found.outputs == {"a": "a.json", "log": "log.txt"}
+    assert found.metrics == "b.json"
+    assert not any("check it" in note for note in found.notes)
+
+
+def test_a_model_in_json_is_no_metrics() -> None:
+    body = "json.dump({'loss': 1}, open(args.x, 'w'))"
+    assert one(body, ", default='model.json'").outputs == {"x": "model.json"}
+    assert one(body, ", default='out.json'").metrics == "out.json"
+    constants = "import json\njson.dump({'loss': 1}, open('model.json', 'w'))\n"
+    assert infer_step(constants, "a.py").metrics is None
+    more = constants + "json.dump({'n': 1}, open('scores.json', 'w'))\n"
+    assert infer_step(more, "a.py").metrics == "scores.json"
+    assert infer_step(more, "a.py").outputs == {"model": "model.json"}
+
+
+@pytest.mark.parametrize("name", ["metrics", "table", "summary"])
+def test_no_output_has_the_name_of_what_is_made_anyway(name: str) -> None:
+    text = (
+        "import argparse\np = argparse.ArgumentParser()\n"
+        f"p.add_argument('--{name}', default='{name}.csv')\nargs = p.parse_args()\n"
+        f"df.to_csv(args.{name})\n"
+    )
+    found = infer_step(text, "a.py")
+    assert found.outputs == {f"{name}_file": f"{name}.csv"}
+    assert found.run == f"python a.py --{name} {{outputs.{name}_file}}"
+    assert infer_step(f"df.to_csv('{name}.csv')\n", "a.py").outputs == {
+        f"{name}_file": f"{name}.csv"
+    }
+
+
+def test_no_two_outputs_are_one_file() -> None:
+    text = """
+import argparse, json
+p = argparse.ArgumentParser()
+p.add_argument("--a", default="x/Out.json")
+p.add_argument("--b", default="y/out.json")
+p.add_argument("--metrics", default="z/out.json")
+args = p.parse_args()
+df.to_json(args.a)
+df.to_json(args.b)
+json.dump(m, open(args.metrics, "w"))
+"""
+    found = infer_step(text, "a.py")
+    assert found.metrics == "out.json"
+    assert found.outputs == {"a": "Out_2.json", "b": "out_3.json"}
+
+
+def test_a_pattern_is_no_path() -> None:
+    found = one("open(args.x)", ", default='data/{}.csv'")
+    assert (found.inputs, found.params) == ({}, {"x": "data/{}.csv"})
+
+
+def test_where_nothing_is_written_what_is_printed_is_kept() -> None:
+    found = with_output(infer_step("print(1)\n", "a.py"))
+    assert found.run == "python a.py | tee {outputs.printed}"
+    assert found.outputs == {"printed": "printed.txt"}
+    assert "printed" in found.notes[-1]
+    written = infer_step("df.to_csv('a.csv')\n", "a.py")
+    assert with_output(written) is written
 
 
 def test_a_path_in_the_name_or_default_is_a_guess_and_said() -> None:
@@ -341,6 +453,7 @@ def test_what_would_never_end_ends() -> None:
         ("训练.py", "step"),
         (".x.py", "x"),
         ("a.b.py", "a_b"),
+        ("all.py", "step"),  # `all` is the rule that makes everything
     ],
 )
 def test_step_names(file: str, name: str) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_experiment import yamlio
-from ml_experiment.errors import ExperimentError, UserError
+from ml_experiment import workspace, yamlio
+from ml_experiment.errors import ExperimentError, MLExperimentError, UserError
 from ml_experiment.services.add import Addition, propose, write
 
 SCRIPT = """import argparse
@@ -265,7 +265,76 @@ def test_a_script_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     inner.write_text("x <- 1\n")
     monkeypatch.chdir(inner.parent)
     found = propose(Path("my fit.R"), Path("../experiment.yaml")).proposal
-    assert found.run == "Rscript 'scripts/my fit.R'"
+    assert found.run == "Rscript 'scripts/my fit.R' | tee {outputs.printed}"
+
+
+USES = """import os
+print(os.environ["ML_EXPERIMENT_INPUTS_" + "X"])
+open(os.environ["ML_EXPERIMENT_OUTPUTS_METRICS"], "w")
+"""
+
+
+def test_a_step_that_the_experiment_would_refuse_is_not_offered(tmp_path: Path) -> None:
+    old = "name: x\nsteps:\n  a: {run: b, outputs: {c: d}}\n"
+    script, experiment = project(tmp_path, old)
+    script.write_text(USES)
+    with pytest.raises(UserError, match="the step cannot be used as it is") as caught:
+        propose(script, experiment)
+    problem = caught.value.problem
+    assert "steps.fit.outputs.metrics: the output's name metrics is taken" in problem.what
+    assert "steps.a" not in problem.what
+    assert "fit.metrics is the reference" in str(problem.hint)
+    assert "      metrics: metrics\n" in str(problem.hint)  # the step, to be mended
+    script.write_text(SCRIPT)
+    with pytest.raises(UserError, match="a and A would be one folder"):
+        propose(script, experiment, "A")
+    assert experiment.read_text() == old
+    assert sorted(os.listdir(tmp_path)) == ["experiment.yaml", "fit.py"]
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        "steps:\n  a: {run: 'b {inputs.c}', outputs: {metrics: d}}\n",
+        "name: x\nextends: no.yaml\n",
+        "name: x\nsteps: null\nvariants: {s: {steps.a.run: c}}\n",
+        "name: x\nsteps:\n  a: {like: b}\n  c: {run: d, inputs: {e: f.g}}\nunknown: 1\n",
+    ],
+)
+def test_what_was_wrong_before_may_stay(tmp_path: Path, old: str) -> None:
+    script, experiment = project(tmp_path, old)
+    with pytest.raises(MLExperimentError):
+        workspace.open_plan(experiment)
+    write(propose(script, experiment))
+    assert BLOCK in experiment.read_text()
+
+
+def test_steps_of_the_extended_file_are_known(tmp_path: Path) -> None:
+    script, experiment = project(tmp_path, "extends: base.yaml\n")
+    (tmp_path / "base.yaml").write_text("name: x\nsteps: {fit: {run: a, outputs: {b: c}}}\n")
+    with pytest.raises(UserError, match="there is a step"):
+        propose(script, experiment)
+    script.write_text(SCRIPT.replace("data/x.csv", "fit.csv"))
+    write(propose(script, experiment, "other"))
+    plan = workspace.open_plan(experiment)
+    assert list(plan.steps) == ["fit", "other"]
+    assert plan.steps["other"].step.inputs == {"data": "./fit.csv"}
+
+
+def test_a_missing_input_that_is_spelt_nearly_like_a_step_stays_a_path(tmp_path: Path) -> None:
+    script, experiment = project(tmp_path, "name: x\nsteps:\n  train: {run: a, outputs: {b: c}}\n")
+    script.write_text(SCRIPT.replace("data/x.csv", "trains.csv"))
+    found = propose(script, experiment)
+    assert found.proposal.inputs == {"data": "./trains.csv"}
+    assert any("not there yet" in note for note in found.proposal.notes)
+
+
+def test_a_script_whose_path_cannot_be_written(tmp_path: Path) -> None:
+    _, experiment = project(tmp_path, "name: x\n")
+    for name in ("a\n.py", os.fsdecode(b"\xff.py")):
+        (tmp_path / name).write_text(SCRIPT)
+        with pytest.raises(UserError, match="rename it"):
+            propose(tmp_path / name, experiment)
 
 
 def prepared(folder: Path) -> tuple[Addition, Path]:
@@ -301,10 +370,14 @@ def test_links_and_modes_stay(tmp_path: Path) -> None:
     target = inner / "real.yaml"
     target.write_text("name: x\n")
     target.chmod(0o640)
-    (tmp_path / "fit.py").write_text(SCRIPT)
+    for folder in (inner, tmp_path):
+        (folder / "fit.py").write_text(SCRIPT)
     link = tmp_path / "experiment.yaml"
     link.symlink_to("inner/real.yaml")
-    write(propose(tmp_path / "fit.py", link))
+    with pytest.raises(UserError, match="outside of the project"):
+        propose(tmp_path / "fit.py", link)  # paths begin where the file itself is
+    write(propose(inner / "fit.py", link))
+    assert "fit" in workspace.open_plan(link).steps
     assert link.is_symlink()
     assert target.read_text() == "name: x\nsteps:\n" + BLOCK
     assert target.stat().st_mode & 0o777 == 0o640
