@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from bench import (
+    BARE_SNAKEMAKE,
     OURS,
     REPOSITORY,
     SNAKEMAKE,
@@ -58,16 +59,17 @@ def measure(rounds: int) -> list[Row]:
             source = REPOSITORY / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, demonstration / name)
-        first = [*SNAKEMAKE, "--cores", "2"]
         taken = in_turn(
             rounds,
             help=functools.partial(timed, [*OURS, "--help"], folder),
             nothing=functools.partial(timed, [sys.executable, "-c", "import argparse"], folder),
             check=functools.partial(timed, [*OURS, "check"], demonstration),
             dry=functools.partial(timed, [*SNAKEMAKE, "--dry-run", "--quiet"], demonstration),
-            ours=functools.partial(to_first_job, first, ours),
+            ours=functools.partial(to_first_job, [*SNAKEMAKE, "--cores", "2"], ours),
+            version=functools.partial(timed, [*SNAKEMAKE, "--version"], folder),
+            bare_version=functools.partial(timed, [*BARE_SNAKEMAKE, "--version"], folder),
             run=functools.partial(to_first_job, [*OURS, "run", "--cores", "2"], ours),
-            peer=functools.partial(to_first_job, first, peer),
+            peer=functools.partial(to_first_job, [*BARE_SNAKEMAKE, "--cores", "2"], peer),
         )
     return [
         row(
@@ -80,6 +82,11 @@ def measure(rounds: int) -> list[Row]:
             "check of this repository (peer: snakemake -n), CPU",
             cpus(taken["check"]),
             cpus(taken["dry"]),
+        ),
+        row(
+            "any snakemake's start (peer: without us), CPU",
+            cpus(taken["version"]),
+            cpus(taken["bare_version"]),
         ),
         row("snakemake to the first job, wall", walls(taken["ours"]), walls(taken["peer"])),
         row("ml-experiment run to the first job, wall", walls(taken["run"]), walls(taken["peer"])),

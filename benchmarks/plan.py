@@ -12,6 +12,7 @@ from pathlib import Path
 
 import many
 from bench import (
+    BARE_SNAKEMAKE,
     SNAKEMAKE,
     Row,
     Target,
@@ -35,6 +36,7 @@ KEYS = [
 ]
 # --quiet stops behind the DAG and its job counts; `--quiet all` would print every job.
 DRY = [*SNAKEMAKE, "--dry-run", "--quiet"]
+BARE_DRY = [*BARE_SNAKEMAKE, "--dry-run", "--quiet"]
 
 
 def beyond(words: list[str], folder: Path, small: Path) -> Timing:
@@ -60,8 +62,8 @@ def measure(rounds: int) -> list[Row]:
             opened=functools.partial(beyond, OPEN, ours, ours_small),
             keys=functools.partial(beyond, KEYS, ours, ours_small),
             through=functools.partial(beyond, DRY, ours, ours_small),
-            edgeless=functools.partial(beyond, DRY, edgeless, small),
-            same=functools.partial(beyond, DRY, same, small),
+            edgeless=functools.partial(beyond, BARE_DRY, edgeless, small),
+            same=functools.partial(beyond, BARE_DRY, same, small),
         )
     cpu = {name: cpus(timings) for name, timings in taken.items()}
     tenth = Target("ratio", 0.1)

@@ -55,6 +55,7 @@ def _records(plan: Plan, units: list[staleness.Unit]) -> Iterator[dict[str, Any]
             "inputs": {path: digests.entry(path) for path in unit.inputs},
             "job": unit.job,
             "key": unit.key,
+            "key_digest": unit.key_digest,
             "key_file": unit.key_file,
             "outputs": {path: digests.entry(path) for path in unit.outputs},
             "rule": unit.job.split("/", maxsplit=1)[0],

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import (
+    BARE_SNAKEMAKE,
     SNAKEMAKE,
     UNTRACKED,
     Row,
@@ -27,7 +28,9 @@ from bench import (
 CHAINS = 40
 LENGTH = 5  # each job of a chain reads what the one before it wrote
 WIDE = 400
-RUN = [*SNAKEMAKE, "--cores", "2", "--scheduler", "greedy"]
+ARGUMENTS = ["--cores", "2", "--scheduler", "greedy"]
+RUN = [*SNAKEMAKE, *ARGUMENTS]
+BARE_RUN = [*BARE_SNAKEMAKE, *ARGUMENTS]
 MOST = Target("ratio", 1.2)
 
 
@@ -97,9 +100,9 @@ rule one:
     return ours, peer
 
 
-def run(folder: Path, extra: Sequence[str] = (), *, done: int) -> Timing:
+def run(words: Sequence[str], folder: Path, *, done: int) -> Timing:
     """A run, which must have done so many jobs."""
-    timing = timed([*RUN, *extra], folder)
+    timing = timed(words, folder)
     expected = f"{done} of {done} steps" if done else "Nothing to be done"
     if expected not in timing.printed:
         raise RuntimeError(f"not {expected!r} in {folder}\n{timing.printed[-2000:]}")
@@ -110,9 +113,9 @@ def from_nothing(form: str, ours: Path, peer: Path, jobs: int, rounds: int) -> l
     """A first run, with and without our logger."""
     taken = in_turn(
         rounds,
-        ours=lambda: run(fresh(ours), done=jobs),
-        untracked=lambda: run(fresh(ours), UNTRACKED, done=jobs),
-        peer=lambda: run(fresh(peer), done=jobs),
+        ours=lambda: run(RUN, fresh(ours), done=jobs),
+        untracked=lambda: run([*RUN, *UNTRACKED], fresh(ours), done=jobs),
+        peer=lambda: run(BARE_RUN, fresh(peer), done=jobs),
     )
     return [
         row(f"{form}, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
@@ -124,8 +127,11 @@ def from_nothing(form: str, ours: Path, peer: Path, jobs: int, rounds: int) -> l
 
 def nothing_to_do(form: str, ours: Path, peer: Path, jobs: int, rounds: int) -> list[Row]:
     """The run after that."""
-    run(fresh(ours), done=jobs)  # with the logger, as its users have it
-    taken = in_turn(rounds, ours=lambda: run(ours, done=0), peer=lambda: run(peer, done=0))
+    run(BARE_RUN, fresh(peer), done=jobs)
+    run(RUN, fresh(ours), done=jobs)  # with the logger, as its users have it
+    taken = in_turn(
+        rounds, ours=lambda: run(RUN, ours, done=0), peer=lambda: run(BARE_RUN, peer, done=0)
+    )
     return [
         row(f"{form}, nothing to do, wall", walls(taken["ours"]), walls(taken["peer"]), MOST),
         row(f"{form}, nothing to do, CPU", cpus(taken["ours"]), cpus(taken["peer"])),

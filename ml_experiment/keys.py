@@ -9,10 +9,11 @@ adding one runs only the new jobs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_experiment.errors import MISSING
-from ml_experiment.hashing import canonical
+from ml_experiment.hashing import canonical, of_text
 from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan
 
 PARTS = {  # a key's entries, as `status` names a change of them
@@ -79,6 +80,11 @@ def _seed(plan: Plan, step: StepPlan) -> dict[str, Any] | None:
     if step.replicates[0].seed is None:  # listed seeds stand in the paths instead
         seed["root"] = plan.experiment.seed
     return seed
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """One word for a whole key; 1, 1.0 and true are three."""
+    return of_text(canonical(key))
 
 
 def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

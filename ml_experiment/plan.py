@@ -129,12 +129,13 @@ class Job:
     @property
     def id(self) -> str:
         """Its name in paths and messages, such as `final/method=forest/seed-0`."""
-        return "/".join(part for part in (self.step.name, *_folders(self)) if part)
+        return job_id(self.step.name, self.case.label, self.replicate.label)
 
 
-def _folders(job: Job) -> tuple[str, str]:
-    label = job.replicate.label
-    return job.case.label, f"seed-{label}" if label else ""
+def job_id(step: str, case: str, replicate: str) -> str:
+    """A job's name, of the labels of its parts; either may be empty."""
+    name = f"{step}/{case}" if case else step
+    return f"{name}/seed-{replicate}" if replicate else name
 
 
 @dataclass(frozen=True)
@@ -233,7 +234,8 @@ class Plan:
         matched = step.replicated and job.step.replicated
         for case in self.matching(step, job.case):
             for replicate in (job.replicate,) if matched else step.replicates:
-                yield self.path(Job(step, case, replicate), source.file)
+                name = job_id(step.name, case.label, replicate.label)
+                yield f"{self.results}/{name}/{source.file}"
 
     def matching(self, producer: StepPlan, consumer: Case) -> list[Case]:
         """The producer's cases with the consumer's values on the axes that both have."""

@@ -9,12 +9,14 @@ random numbers. `boot/` derives the same numbers in the job; a test holds the tw
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 
 JOB = "seed"  # the generator name of the number that a job gets as {seed}
 
 
+@functools.cache  # few numbers, asked for by every job
 def derive(root: int, stream: str, replicate: int, generator: str = JOB) -> int:
     """The seed of one generator of one job, from 0 to 2**31 - 1."""
     text = json.dumps([root, stream, replicate, generator], separators=(",", ":"))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_experiment import keys, records, workspace
-from ml_experiment.plan import STATE, Plan
+from ml_experiment.plan import STATE, Case, Job, Plan, StepPlan
 from ml_experiment.records import Digests
 
 
-@dataclass(frozen=True)
-class State:
+class State(NamedTuple):
     """What is known of one job's outputs.
 
     Attributes:
@@ -33,40 +31,47 @@ class State:
     made: str | None = None
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """One job as it would be now."""
 
     job: str
     step: str
     key_file: str
     key: dict[str, Any]
+    key_digest: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
 def units(plan: Plan) -> list[Unit]:
     """Every job of the plan and every table, in an order in which makers come first."""
-    found = []
-    cases: dict[str, dict[str, Any]] = {}
+    found: list[Unit] = []
     for name in order(plan):
         step = plan.steps[name]
-        for job in plan.jobs(step):
-            key_file = plan.key(job)
-            if key_file not in cases:
-                cases[key_file] = keys.of_case(plan, job)
-            paths: list[str] = []
-            for value in plan.inputs(job).values():
-                paths.extend([value] if isinstance(value, str) else value)
-            made = tuple(plan.files(job))
-            found.append(Unit(job.id, name, key_file, cases[key_file], tuple(paths), made))
+        for case in step.cases:
+            found += _of_case(plan, step, case)
         if step.tabled:
             metrics = tuple(plan.metrics(job) or "" for job in plan.jobs(step))
             outputs = (plan.table(step, "table"), plan.table(step, "summary"))
             key = keys.of_table(plan, step)
             key_file = workspace.table_key(plan, step)
-            found.append(Unit(f"{name}.table", name, key_file, key, metrics, outputs))
+            digest = keys.digest(key)
+            found.append(Unit(f"{name}.table", name, key_file, key, digest, metrics, outputs))
     return found
+
+
+def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
+    """The jobs of one case: they share a key."""
+    first = Job(step, case, step.replicates[0])
+    key_file, key = plan.key(first), keys.of_case(plan, first)
+    digest = keys.digest(key)
+    for replicate in step.replicates:
+        job = Job(step, case, replicate)
+        paths: list[str] = []
+        for value in plan.inputs(job).values():
+            paths.extend([value] if isinstance(value, str) else value)
+        made = tuple(plan.files(job))
+        yield Unit(job.id, step.name, key_file, key, digest, tuple(paths), made)
 
 
 def keep_edited(plan: Plan) -> list[tuple[str, str]]:
@@ -123,7 +128,7 @@ def states(plan: Plan) -> list[State]:
     """The state of every job, and of the hand-written rules that have a record."""
     known = records.read(record_file(plan))
     recorded = known.finished
-    digests = Digests(plan.folder)
+    digests = Digests(plan.folder, seen={})
     for record in recorded.values():
         digests.learn(record["outputs"])
     stale: dict[str, str] = {}
@@ -157,11 +162,18 @@ def judge(
         for path in unit.outputs
         if path in record["outputs"] and digests.of(path) != record["outputs"][path]["hash"]
     ]
-    reasons = [*edited, *keys.changes(record["key"] or {}, unit.key)]
+    reasons = [*edited, *_changes(record, unit)]
     reasons += _data(unit, record["inputs"], digests, stale)
     if not reasons:
         return State(unit.job, unit.step, "current", (), made)
     return State(unit.job, unit.step, "edited" if edited else "stale", tuple(reasons), made)
+
+
+def _changes(record: Mapping[str, Any], unit: Unit) -> list[str]:
+    """What differs between the keys; they are read only where their digests differ."""
+    if record.get("key_digest") == unit.key_digest:
+        return []
+    return keys.changes(record["key"] or {}, unit.key)
 
 
 def _data(
@@ -190,7 +202,7 @@ def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]
         key = _read_json(plan.folder / key_file) if key_file else {}
         inputs = tuple(path for path in record["inputs"] if path != key_file)
         outputs = tuple(record["outputs"])
-        found.append(Unit(job, rule, key_file or "", key, inputs, outputs))
+        found.append(Unit(job, rule, key_file or "", key, keys.digest(key), inputs, outputs))
     return found
 
 

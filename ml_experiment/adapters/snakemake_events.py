@@ -147,12 +147,14 @@ class Session:
         inputs = [path for path in started.inputs if path != key_file]
         outputs = started.outputs if state == "finished" else ()
         job = started.job
+        key = self.key(plan.folder / key_file) if key_file else {}
         return {
             "command": started.command,
             "ended": _utc(time.time()),
             "inputs": {path: self.digests.entry(path) for path in inputs},
             "job": started.name,
-            "key": self.key(plan.folder / key_file) if key_file else {},
+            "key": key,
+            "key_digest": keys.digest(key),
             "key_file": key_file,
             "log": started.log,
             "outputs": {path: self.digests.entry(path) for path in outputs},

@@ -7,6 +7,7 @@ Exit codes: 0 as asked, 1 not (something is stale, a job failed), 2 a mistake in
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.snakemake = theirs
     if theirs and options.command != "run":
         parser().error("only `run` takes words for Snakemake behind --")
+    gc.disable()  # a short process that makes no garbage: a tenth of the time of `status`
     from ml_experiment.cli import commands
     from ml_experiment.errors import MLExperimentError
 
