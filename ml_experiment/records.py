@@ -128,6 +128,15 @@ def read(file: Path) -> Records:
     return found
 
 
+def imported(boot: Path) -> set[str]:
+    """The project's modules that a job's Python processes imported, by its boot report."""
+    try:
+        lines = boot.read_bytes().splitlines()
+    except OSError:
+        return set()
+    return {path for line in _parsed(lines) for path in line.get("project") or ()}
+
+
 def _parsed(lines: Iterable[bytes]) -> Iterable[dict[str, Any]]:
     for line in lines:
         try:

@@ -52,6 +52,7 @@ class Session:
         self.failed: dict[int, str] = {}
         self.errors: list[str] = []
         self.keys: dict[Path, dict[str, Any]] = {}
+        self.unseen: dict[tuple[str, str], None] = {}  # modules that no import statement names
         self._plan: Plan | None = None
 
     def take(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
@@ -117,6 +118,11 @@ class Session:
         records.append(self.file, record)
         self.failed.pop(jobid, None)
         self.ran.append(started.name)
+        if started.job is not None:
+            unseen = records.imported(plan.folder / plan.boot(started.job)) - {
+                *record["key"]["code"]
+            }
+            self.unseen.update(dict.fromkeys((started.rule, path) for path in sorted(unseen)))
         if self.display:
             self.display.finished(started.name, time.time() - started.at)
 
@@ -185,6 +191,11 @@ class Session:
                 name = plan.experiment.name
                 print(f"{name}: nothing to do, everything is up to date", file=self.stream)
             return
+        for rule, path in self.unseen:
+            text = (
+                f"{rule} imported {path} in a way that cannot be read from its code: a change of it"
+            )
+            print(f"{text} does not run {rule} again; make it an input", file=self.stream)
         elapsed = time.monotonic() - self.begun
         text = ending.summary(plan, self.ran, self.changed, len(self.failed), elapsed)
         print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)

@@ -121,6 +121,20 @@ def test_a_snakefiles_own_config_is_let_through_and_slips_are_not(small: Project
     assert "did you mean seed?" in done.stdout + done.stderr
 
 
+def test_a_module_that_no_import_statement_names_is_told(make: Make) -> None:
+    project = make(
+        GOOD,
+        a_py="import importlib, sys\nimportlib.import_module('hid' + 'den')\nimport plain\n"
+        "open(sys.argv[1], 'w')\n",
+        hidden_py="",
+        plain_py="",
+    )
+    done = project.snakemake()
+    assert done.returncode == 0
+    assert "a imported hidden.py in a way that cannot be read from its code" in done.stderr
+    assert "plain.py" not in done.stderr
+
+
 def test_a_step_that_makes_nothing_fails(make: Make) -> None:
     project = make(GOOD, a_py="pass\n")
     done = project.snakemake("--latency-wait", "0")
