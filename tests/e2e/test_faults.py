@@ -175,6 +175,10 @@ def test_what_was_edited_by_hand_is_kept(small: Project) -> None:
     assert small.ours("status").returncode == 0
 
 
+CHECKPOINTED = (
+    "name: x\nsteps:\n  a:\n    run: python train.py {checkpoints.state} {outputs.o}\n"
+    "    outputs: {o: o.txt}\n    checkpoints: {state: ckpt/}\n    params: {depth: 1}\n"
+)
 RESUMED = """\
 import os
 import sys
@@ -192,15 +196,9 @@ open(out, "w").write(str(epoch + 1))
 
 
 def test_checkpoints_outlive_a_failure_and_not_a_success(make: Make) -> None:
-    project = make(
-        "name: x\nsteps:\n  a:\n    run: python train.py {checkpoints.state} {outputs.o}\n"
-        "    outputs: {o: o.txt}\n    checkpoints: {state: ckpt/}\n    params: {depth: 1}\n",
-        train_py=RESUMED,
-    )
+    project = make(CHECKPOINTED, train_py=RESUMED)
     assert project.snakemake().returncode == 1
     project.write("mended", "")
-    project.edit("experiment.yaml", "depth: 1", "depth: 2")
-    project.edit("experiment.yaml", "depth: 2", "depth: 1")
     assert project.snakemake().returncode == 0
     assert (project.folder / "logs/a.log").read_text() == "from 3\n"
     kept = list((project.folder / ".ml_experiment/checkpoints").rglob("epoch"))
@@ -210,11 +208,7 @@ def test_checkpoints_outlive_a_failure_and_not_a_success(make: Make) -> None:
 
 
 def test_a_checkpoint_of_other_parameters_is_not_resumed(make: Make) -> None:
-    project = make(
-        "name: x\nsteps:\n  a:\n    run: python train.py {checkpoints.state} {outputs.o}\n"
-        "    outputs: {o: o.txt}\n    checkpoints: {state: ckpt/}\n    params: {depth: 1}\n",
-        train_py=RESUMED,
-    )
+    project = make(CHECKPOINTED, train_py=RESUMED)
     assert project.snakemake().returncode == 1
     project.write("mended", "")
     project.edit("experiment.yaml", "depth: 1", "depth: 2")
