@@ -6,11 +6,14 @@ import sys
 
 import boot
 import cli
+import hashes
+import lineage
 import plan
 import status
 import steps
+import tracking
 from bench import main
 
 if __name__ == "__main__":
-    modules = (steps, plan, status, boot, cli)
+    modules = (steps, plan, status, lineage, tracking, hashes, boot, cli)
     sys.exit(main(*((module.__name__, module.measure) for module in modules)))

@@ -25,7 +25,7 @@ SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 # The peer is a Snakemake beside which we are not installed: it imports every plugin that it finds.
 WITHOUT_US = """\
 import pathlib, sys
-sys.path[:] = [entry for entry in sys.path if not any(pathlib.Path(entry).glob("*_plugin_records"))]
+sys.path[:] = [entry for entry in sys.path if not any(pathlib.Path(entry).glob("*_plugin_mlflow"))]
 from snakemake.cli import main
 main()
 """

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import overrides
+from ml_experiment import metrics, overrides
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.placeholders import as_text
 from ml_experiment.plan import Job, Plan
-from ml_experiment.table import read_metrics
 
 TAIL = 20  # lines of a failed job's log
 
@@ -102,10 +101,10 @@ def _headline(plan: Plan) -> str | None:
             continue
         job = next(plan.jobs(step))
         try:
-            metrics = read_metrics(plan.folder / (plan.metrics(job) or ""))
+            final = metrics.read(plan.folder / (plan.metrics(job) or "")).final
         except MLExperimentError:
             return None
-        shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:4]]
+        shown = [f"{name} {value:.4g}" for name, value in list(final.items())[:4]]
         return f"{step.name}: " + ", ".join(shown)
     return None
 

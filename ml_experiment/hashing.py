@@ -10,9 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+LARGE = 1_000_000  # bytes from which a thread of its own pays
 IGNORED = frozenset({".snakemake_timestamp"})  # Snakemake's mark in a folder; in .dvcignore too
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -34,24 +37,42 @@ def of_file(path: Path | str) -> str:
         return hashlib.file_digest(file, _md5).hexdigest()
 
 
+def of_files(paths: Sequence[Path | str]) -> list[str]:
+    """The digests of several files, large ones in threads (MD5 lets go of the interpreter)."""
+    large = [path for path in paths if os.path.getsize(path) >= LARGE]
+    if len(large) < 2:
+        return [of_file(path) for path in paths]
+    with ThreadPoolExecutor(min(len(large), os.cpu_count() or 1)) as pool:
+        known = dict(zip(large, pool.map(of_file, large), strict=True))
+    return [known.get(path) or of_file(path) for path in paths]
+
+
 def of_folder(path: Path | str) -> str:
     """DVC's digest of a folder, with its `.dir` ending. Links are followed, as DVC does."""
-    listing = []
-    for folder, _, names in os.walk(path, followlinks=True):
-        for name in names:
-            if name not in IGNORED:
-                file = os.path.join(folder, name)
-                listing.append({"md5": of_file(file), "relpath": os.path.relpath(file, path)})
+    files = regular_files(path)
+    digests = of_files(files)
+    listing = [
+        {"md5": digest, "relpath": os.path.relpath(file, path)}
+        for file, digest in zip(files, digests, strict=True)
+    ]
     listing.sort(key=lambda entry: entry["relpath"])
     return of_text(json.dumps(listing, sort_keys=True)) + ".dir"
 
 
+def regular_files(folder: Path | str) -> list[str]:
+    """Every file below a folder that has bytes: no pipe, socket or broken link."""
+    found = []
+    for parent, _, names in os.walk(folder, followlinks=True):
+        files = (os.path.join(parent, name) for name in names if name not in IGNORED)
+        found += [file for file in files if os.path.isfile(file)]
+    return found
+
+
 def of_path(path: Path | str) -> str | None:
     """The digest of a file or folder; None where there is nothing, or nothing that has bytes."""
-    path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         return of_folder(path)
-    return of_file(path) if path.is_file() else None
+    return of_file(path) if os.path.isfile(path) else None
 
 
 def _md5() -> Any:

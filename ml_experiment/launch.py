@@ -40,14 +40,19 @@ def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, An
 
 
 def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool) -> str:
-    """What the job's shell runs: the boot report begins empty, and the output goes to the log."""
+    """What the job's shell runs.
+
+    The boot report begins empty, the output goes to the log, and the report ends with the exit
+    status of a command that failed: Snakemake does not tell it.
+    """
     given = values(plan, job, checkpoints)
     limit = seconds(job.case.work.timeout)
     words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
     launched = f"{prefix(plan, job, given, resumed=resumed)} exec {shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
-    return f": > {boot}; ({launched}) > {log} 2>&1"
+    told = f"{{ status=$?; echo '{{\"status\":'$status'}}' >> {boot}; (exit $status); }}"
+    return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:
@@ -129,4 +134,4 @@ def _prefix(boot: Mapping[str, Any], root: int, given: Mapping[str, Any]) -> str
     setup = [".", str(BOOT / "env.sh"), str(boot["threads"]), str(seeds.hash_seed(root)), python]
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
     assignments = (f"{name}={shlex.quote(value)}" for name, value in environ.items())
-    return f"{shlex.join(setup)}; {' '.join(assignments)}"
+    return f"{shlex.join(setup)} && {' '.join(assignments)}"

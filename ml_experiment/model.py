@@ -97,7 +97,9 @@ class Step(Work):
         {}, description="a mapping of names to file names; a folder's ends with /"
     )
     metrics: Text | None = Field(
-        None, description="the name of the file that the step writes its metrics to"
+        None,
+        description="the name of the JSON, CSV or TSV file that the step writes its metrics to, "
+        "or of DVCLive's folder, which ends with /",
     )
     retries: Annotated[int, Field(ge=0)] = Field(
         0, description="how often a failed job is tried again, a whole number from 0"

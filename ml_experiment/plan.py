@@ -138,6 +138,12 @@ def job_id(step: str, case: str, replicate: str) -> str:
     return f"{name}/seed-{replicate}" if replicate else name
 
 
+def by_hand_id(rule: str, wildcards: Mapping[str, str]) -> str:
+    """The name of a job of a rule that was written by hand."""
+    parts = (f"{key}={value}".replace("/", "%2F") for key, value in wildcards.items())
+    return "/".join([rule, *parts])
+
+
 @dataclass(frozen=True)
 class Plan:
     """All steps in declared order, and where their files are."""
@@ -258,10 +264,6 @@ class Plan:
     def boot(self, job: Job) -> str:
         """The boot report: a line of JSON for each Python process of the job."""
         return self.state("boot", f"{job.id}.jsonl")
-
-    def record(self, job: Job) -> str:
-        """What is known of the job's last run."""
-        return self.state("records", f"{job.id}.json")
 
     def stream(self, step: StepPlan) -> str:
         """The name of a step's seed stream."""

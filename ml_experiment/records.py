@@ -1,101 +1,87 @@
 """Records: what each job was made from and what it made, one line of canonical JSON a job.
 
-`.ml_experiment/records.jsonl` is only ever appended to, one write a record, so that a reader sees
-whole lines and a crash loses nothing that was written. The last record of a job that finished is
-what its outputs are compared with.
+A record is two lines with the same `id`. That in `.ml_experiment/records.jsonl` has what is looked
+at all the time: job, state, seed, digests of inputs and outputs, metrics. That in `details.jsonl`
+has the rest: command, code, parameters, environment, boot report, the end of a failed job's log.
+`runs.jsonl` has a line for the beginning and one for the end of each run of Snakemake. All of them
+are only ever appended to, one write a line, so that a reader sees whole lines and a crash loses
+nothing that was written. The last record of a job that finished is what its outputs are compared
+with.
 """
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json  # a third faster than json's, for what is read most
 
 from ml_experiment import hashing
+from ml_experiment.errors import UserError
+from ml_experiment.plan import STATE
 
-Stat = tuple[int, int, int]  # inode, size, mtime in ns: while they hold, so does a digest
+Line = dict[str, Any]
 
-
-@dataclass
-class Digests:
-    """Digests of a workspace's files, each read once while it does not change."""
-
-    folder: Path
-    known: dict[str, tuple[Stat, str]] = field(default_factory=dict)
-    seen: dict[str, Stat | None] | None = None  # of a look at one moment: each file once
-
-    def stat(self, path: str) -> Stat | None:
-        """What tells whether a file or folder was touched; None where there is nothing."""
-        if self.seen is None:
-            return self._stat(path)
-        if path not in self.seen:
-            self.seen[path] = self._stat(path)
-        return self.seen[path]
-
-    def _stat(self, path: str) -> Stat | None:
-        file = os.path.join(self.folder, path)
-        try:
-            status = os.stat(file)
-        except OSError:
-            return None
-        if not stat.S_ISDIR(status.st_mode):
-            return status.st_ino, status.st_size, status.st_mtime_ns
-        return _folder_stat(Path(file))
-
-    def of(self, path: str) -> str | None:
-        """The digest of a file or folder, or None where there is nothing to hash."""
-        return self._of(path, self.stat(path))
-
-    def entry(self, path: str) -> dict[str, Any]:
-        """A file as it stands in a record."""
-        found = self.stat(path)  # before its bytes are read: a later change is seen, not missed
-        return {"hash": self._of(path, found), "stat": list(found) if found else None}
-
-    def _of(self, path: str, found: Stat | None) -> str | None:
-        if found is None:
-            return None
-        if path in self.known and self.known[path][0] == found:
-            return self.known[path][1]
-        digest = hashing.of_path(self.folder / path)
-        if digest is not None:
-            self.known[path] = found, digest
-        return digest
-
-    def learn(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
-        """Believe a record's digests for files that were not touched since."""
-        for path, entry in entries.items():
-            if entry.get("hash") and entry.get("stat"):
-                inode, size, time = entry["stat"]
-                self.known[path] = (inode, size, time), entry["hash"]
+DETAILS = ("boot", "code", "command", "environment", "exit_code", "key", "params", "resources",
+           "tail", "threads")  # fmt: skip
 
 
-def _folder_stat(folder: Path) -> Stat:
-    """Files of a folder, their sizes together, and the latest time among them."""
-    count = size = latest = 0
-    for parent, _, names in os.walk(folder, followlinks=True):
-        for name in names:
-            if name not in hashing.IGNORED:
-                status = os.stat(os.path.join(parent, name))
-                count += 1
-                size += status.st_size
-                latest = max(latest, status.st_mtime_ns)
-    return count, size, latest
+def add(file: Path, record: Mapping[str, Any]) -> str:
+    """Add a record to a file of records and to that of its details.
+
+    Returns:
+        Its id, the digest of all that it says.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    identity = hashing.of_text(hashing.canonical(dict(record)))
+    details = {name: record[name] for name in DETAILS if name in record}
+    slim = {name: value for name, value in record.items() if name not in details}
+    append(details_of(file), {**details, "id": identity})
+    append(file, {**slim, "id": identity})
+    return identity
 
 
-def append(file: Path, record: Mapping[str, Any]) -> None:
-    """Add one record."""
-    line = hashing.canonical(dict(record)) + "\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+def append(file: Path, line: Mapping[str, Any]) -> None:
+    """Add one line. After a torn one (a full disk) it begins on a line of its own.
+
+    Raises:
+        UserError: it cannot be written, or not whole.
+    """
+    text = hashing.canonical(dict(line)) + "\n"
+    data = text.encode("utf-8", "surrogateescape")
     try:
-        os.write(handle, line.encode("utf-8", "surrogateescape"))
-    finally:
-        os.close(handle)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            size = os.fstat(handle).st_size
+            torn = size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+            data = b"\n" + data if torn else data
+            if os.write(handle, data) != len(data):
+                raise OSError(28, "No space left on device")
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserError(f"no record can be written: {error.strerror}", where=str(file)) from None
+
+
+def details_of(file: Path) -> Path:
+    """The file of the details of a file of records."""
+    return file.with_name(file.name.replace("records", "details", 1))
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of records of a workspace: one for each variant and experiment file."""
+    return sorted((folder / STATE).glob("records*.jsonl"))
+
+
+def runs_file(folder: Path) -> Path:
+    """Where the runs of Snakemake in a workspace are."""
+    return folder / STATE / "runs.jsonl"
 
 
 @dataclass(frozen=True)
@@ -103,45 +89,76 @@ class Records:
     """What a file of records says now.
 
     Attributes:
-        finished: job -> its last record that finished.
+        finished: job -> its last record that finished; one that was found does not count.
         failed: job -> its last record, where that is a failure.
+        found: job -> the record of outputs that nobody knows the making of.
     """
 
-    finished: dict[str, dict[str, Any]]
-    failed: dict[str, dict[str, Any]]
+    finished: dict[str, Line]
+    failed: dict[str, Line]
+    found: dict[str, Line]
 
 
 def read(file: Path) -> Records:
-    """All records. A torn line (a full disk) is passed over."""
-    found = Records({}, {})
-    try:
-        lines = file.read_bytes().splitlines()
-    except FileNotFoundError:
-        return found
-    for record in _parsed(lines):
+    """The last record of every job."""
+    known = Records({}, {}, {})
+    for record in lines(file):
         job, state = record.get("job"), record.get("state")
-        if state == "finished" and isinstance(job, str):
-            found.finished[job] = record
-            found.failed.pop(job, None)
-        elif state == "failed" and isinstance(job, str):
-            found.failed[job] = record
-    return found
+        if not isinstance(job, str):
+            continue
+        if state == "finished":
+            known.finished[job] = record
+            known.failed.pop(job, None)
+            known.found.pop(job, None)
+        elif state == "failed":
+            known.failed[job] = record
+        elif state == "found":
+            known.found[job] = record
+    return known
 
 
-def imported(boot: Path) -> set[str]:
-    """The project's modules that a job's Python processes imported, by its boot report."""
+def details(file: Path, ids: Collection[str]) -> dict[str, Line]:
+    """The details of these records, by id."""
+    if not ids:
+        return {}
+    return {line["id"]: line for line in lines(details_of(file)) if line.get("id") in ids}
+
+
+def runs(folder: Path) -> dict[str, Line]:
+    """Every run of Snakemake, by id, in their order; the line of its end laid on that of its start."""
+    known: dict[str, Line] = {}
+    for line in lines(runs_file(folder)):
+        if isinstance(line.get("run"), str):
+            known[line["run"]] = {**known.get(line["run"], {}), **line}
+    return known
+
+
+def lines(file: Path) -> Iterator[Line]:
+    """All lines of a file that is appended to. A torn one is passed over.
+
+    Raises:
+        UserError: the file is there and cannot be read.
+    """
     try:
-        lines = boot.read_bytes().splitlines()
-    except OSError:
-        return set()
-    return {path for line in _parsed(lines) for path in line.get("project") or ()}
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where=str(file)) from None
+    yield from parsed(data.splitlines())
 
 
-def _parsed(lines: Iterable[bytes]) -> Iterable[dict[str, Any]]:
-    for line in lines:
+def parsed(texts: Iterable[bytes]) -> Iterator[Line]:
+    """The JSON objects among some lines."""
+    for text in texts:
         try:
-            record = from_json(line)
+            line = from_json(text)
         except ValueError:
             continue
-        if isinstance(record, dict):
-            yield record
+        if isinstance(line, dict):
+            yield line
+
+
+def imported(boot: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The project's modules that a job's Python processes imported, by its boot report."""
+    return {path for line in boot for path in line.get("project") or ()}

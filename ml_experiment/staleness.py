@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ml_experiment import keys, records, workspace
+from ml_experiment.digests import Digests
 from ml_experiment.plan import STATE, Case, Job, Plan, StepPlan
-from ml_experiment.records import Digests
 
 
 class State(NamedTuple):
@@ -51,7 +51,7 @@ def units(plan: Plan) -> list[Unit]:
         for case in step.cases:
             found += _of_case(plan, step, case)
         if step.tabled:
-            metrics = tuple(plan.metrics(job) or "" for job in plan.jobs(step))
+            metrics = tuple((plan.metrics(job) or "").rstrip("/") for job in plan.jobs(step))
             outputs = (plan.table(step, "table"), plan.table(step, "summary"))
             key = keys.of_table(plan, step)
             key_file = workspace.table_key(plan, step)
@@ -69,7 +69,8 @@ def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
         job = Job(step, case, replicate)
         paths: list[str] = []
         for value in plan.inputs(job).values():
-            paths.extend([value] if isinstance(value, str) else value)
+            listed = [value] if isinstance(value, str) else value
+            paths.extend(path.rstrip("/") for path in listed)  # a folder's, as records have it
         made = tuple(plan.files(job))
         yield Unit(job.id, step.name, key_file, key, digest, tuple(paths), made)
 
@@ -133,8 +134,10 @@ def states(plan: Plan) -> list[State]:
         digests.learn(record["outputs"])
     stale: dict[str, str] = {}
     found = []
-    for unit in [*units(plan), *by_hand(plan, recorded)]:
-        state = judge(unit, recorded.get(unit.job), digests, stale)
+    every = [*units(plan), *by_hand(plan, recorded)]
+    before = _old_keys(record_file(plan), every, recorded)
+    for unit in every:
+        state = judge(unit, recorded.get(unit.job), digests, stale, before)
         if unit.job in known.failed and state.word != "current":
             reasons = (f"see {known.failed[unit.job]['log']}",)
             state = State(unit.job, unit.step, "failed", reasons, state.made)
@@ -144,10 +147,35 @@ def states(plan: Plan) -> list[State]:
     return found
 
 
+def _old_keys(
+    file: Path, every: Iterable[Unit], recorded: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Job -> the key of its record, where it is not the one of now."""
+    others = {
+        record["id"]: unit.job
+        for unit in every
+        if (record := recorded.get(unit.job)) and record["key_digest"] != unit.key_digest
+    }
+    details = records.details(file, others)
+    return {job: details.get(identity, {}).get("key") or {} for identity, job in others.items()}
+
+
 def judge(
-    unit: Unit, record: Mapping[str, Any] | None, digests: Digests, stale: Mapping[str, str]
+    unit: Unit,
+    record: Mapping[str, Any] | None,
+    digests: Digests,
+    stale: Mapping[str, str],
+    before: Mapping[str, dict[str, Any]],
 ) -> State:
-    """Compare one job with its record. `stale`: an output that is not current -> its step."""
+    """Compare one job with its record.
+
+    Args:
+        unit: the job.
+        record: its last record that finished.
+        digests: of the files as they are.
+        stale: an output that is not current -> its step.
+        before: job -> the key of its record, where that is not the one of now.
+    """
     missing = [path for path in unit.outputs if digests.stat(path) is None]
     if missing and record is None:
         return State(unit.job, unit.step, "missing")
@@ -162,18 +190,13 @@ def judge(
         for path in unit.outputs
         if path in record["outputs"] and digests.of(path) != record["outputs"][path]["hash"]
     ]
-    reasons = [*edited, *_changes(record, unit)]
+    reasons = [*edited]
+    if unit.job in before:
+        reasons += keys.changes(before[unit.job], unit.key)
     reasons += _data(unit, record["inputs"], digests, stale)
     if not reasons:
         return State(unit.job, unit.step, "current", (), made)
     return State(unit.job, unit.step, "edited" if edited else "stale", tuple(reasons), made)
-
-
-def _changes(record: Mapping[str, Any], unit: Unit) -> list[str]:
-    """What differs between the keys; they are read only where their digests differ."""
-    if record.get("key_digest") == unit.key_digest:
-        return []
-    return keys.changes(record["key"] or {}, unit.key)
 
 
 def _data(
@@ -186,6 +209,8 @@ def _data(
             found[f"data of {stale[path]}"] = None
         elif path not in before:
             found[f"data {path} (a new input)"] = None
+        elif before[path].get("changed"):
+            found[f"data {path} (it changed while the job ran)"] = None
         elif digests.of(path) != before[path]["hash"]:
             found[f"data {path}"] = None
     return list(found)

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import atomic
-from ml_experiment.errors import MLExperimentError, UserError
+from ml_experiment import atomic, metrics
+from ml_experiment.errors import MLExperimentError
 from ml_experiment.placeholders import as_text
 
 CONFIDENCE = 0.95
@@ -44,42 +44,14 @@ def interval(
     return mean, sd, mean - half, mean + half
 
 
-def read_metrics(path: Path) -> dict[str, float]:
-    """A metrics file: one JSON object of names and numbers.
-
-    Raises:
-        UserError: it is something else.
-    """
-    expected = 'a JSON object of names and numbers, such as {"accuracy": 0.93}'
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"not a metrics file: {error}", where=str(path), expected=expected
-        ) from None
-    if not isinstance(data, dict):
-        raise UserError("not a metrics file", where=str(path), value=data, expected=expected)
-    for name, value in data.items():
-        if not isinstance(value, int | float):
-            raise UserError(
-                f"the metric {name} is not a number",
-                where=str(path),
-                value=value,
-                expected=expected,
-            )
-    return {
-        name: float(value) if isinstance(value, bool) else value for name, value in data.items()
-    }
-
-
-def tables(key: Mapping[str, Any], metrics: Sequence[Mapping[str, float]]) -> tuple[str, str]:
-    """The text of table and summary. `metrics` are those of the key's rows, in their order."""
+def tables(key: Mapping[str, Any], measured: Sequence[Mapping[str, float]]) -> tuple[str, str]:
+    """The text of table and summary. `measured` are the key's rows' metrics, in their order."""
     axes = list(key["axes"])
     long: list[list[Any]] = [[*axes, "replicate", "seed", "metric", "value"]]
     groups: dict[tuple[Any, ...], list[float]] = {}
-    for row, measured in zip(key["rows"], metrics, strict=True):
+    for row, final in zip(key["rows"], measured, strict=True):
         case = [row["axes"][axis] for axis in axes]
-        for name, value in measured.items():
+        for name, value in final.items():
             long.append([*case, row["replicate"], row["seed"], name, value])
             groups.setdefault((*case, name), []).append(value)
     short: list[list[Any]] = [[*axes, "metric", "mean", "sd", "n", "low", "high"]]
@@ -101,16 +73,16 @@ def main(arguments: Sequence[str]) -> int:
     """The table's job. Names every metrics file that is none, not only the first."""
     key_file, table, summary = map(Path, arguments)
     key = json.loads(key_file.read_text("utf-8"))
-    metrics, wrong = [], []
+    measured, wrong = [], []
     for row in key["rows"]:
         try:
-            metrics.append(read_metrics(Path(row["metrics"])))
+            measured.append(metrics.read(Path(row["metrics"])).final)
         except MLExperimentError as error:
             wrong.append(str(error))
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    for path, text in zip((table, summary), tables(key, metrics), strict=True):
+    for path, text in zip((table, summary), tables(key, measured), strict=True):
         atomic.write(path, text)
     return 0
 

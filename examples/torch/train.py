@@ -1,11 +1,12 @@
 """Train a small convolutional network on digits; go on from a checkpoint where there is one."""
 
 import argparse
-import json
+import contextlib
 import os
 from pathlib import Path
 
 import torch
+from dvclive import Live
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
@@ -43,12 +44,27 @@ def save(path, content):
 
 def train_epoch(model, optimizer, images, labels, batch_size):
     model.train()
+    total = 0.0
     for batch in torch.randperm(len(images)).split(batch_size):
         optimizer.zero_grad()
         loss = functional.cross_entropy(model(images[batch]), labels[batch])
         loss.backward()
         optimizer.step()
-    return loss.item()
+        total += loss.item() * len(batch)
+    return total / len(images)
+
+
+def open_log(folder):
+    """DVCLive, writing to this folder only: of a git repository it would make one of DVC's."""
+    folder = folder.resolve()
+    with contextlib.chdir("/"):
+        return Live(str(folder), save_dvc_exp=False, dvcyaml=None)
+
+
+def log_epoch(live, values):
+    for name, value in values.items():
+        live.log_metric(name, value)
+    live.next_step()
 
 
 @torch.no_grad()
@@ -57,35 +73,44 @@ def accuracy(model, images, labels):
     return (model(images).argmax(1) == labels).float().mean().item()
 
 
-def train(epochs, learning_rate, batch_size, checkpoint):
-    """The trained model and its accuracy. Each epoch begins with all that it depends on saved."""
+def train(epochs, learning_rate, batch_size, checkpoint, live):
+    """The trained model. Each epoch begins with all that it depends on saved.
+
+    The curve is saved with it and logged again from there: it has each epoch once, wherever the
+    training was interrupted.
+    """
     images, labels = load_images()
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     order = torch.randperm(len(images))  # the last quarter is for testing
-    first = 0
+    curve = []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         order = state["order"]
-        first = state["epoch"]
+        curve = state["curve"]
         torch.set_rng_state(state["generator"])
-        print(f"going on after epoch {first}")
+        print(f"going on after epoch {len(curve)}")
+        for values in curve:
+            log_epoch(live, values)
 
     learn, test = order.tensor_split([len(order) * 3 // 4])
-    for epoch in range(first, epochs):
+    while len(curve) < epochs:
         loss = train_epoch(model, optimizer, images[learn], labels[learn], batch_size)
-        print(f"epoch {epoch + 1}: loss {loss:.4f}", flush=True)
+        tested = accuracy(model, images[test], labels[test])
+        curve.append({"train/loss": loss, "test/accuracy": tested})
         state = {
-            "epoch": epoch + 1,
+            "curve": curve,
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "order": order,
             "generator": torch.get_rng_state(),
         }
         save(checkpoint, state)
-    return model, accuracy(model, images[test], labels[test])
+        log_epoch(live, curve[-1])
+        print(f"epoch {len(curve)}: loss {loss:.4f}", flush=True)
+    return model
 
 
 def main():
@@ -95,13 +120,13 @@ def main():
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--checkpoints", type=Path, default=Path("checkpoints"))
     parser.add_argument("--model", default="model.pt")
-    parser.add_argument("--metrics", type=Path, default=Path("metrics.json"))
+    parser.add_argument("--live", type=Path, default=Path("live"))
     args = parser.parse_args()
 
     checkpoint = args.checkpoints / "last.pt"
-    model, result = train(args.epochs, args.learning_rate, args.batch_size, checkpoint)
+    with open_log(args.live) as live:
+        model = train(args.epochs, args.learning_rate, args.batch_size, checkpoint, live)
     torch.save(model.state_dict(), args.model)
-    args.metrics.write_text(json.dumps({"accuracy": result}))
 
 
 if __name__ == "__main__":

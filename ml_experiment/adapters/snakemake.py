@@ -21,7 +21,7 @@ from snakemake.io import directory
 from ml_experiment import hashing, keys, launch, overrides, sources, staleness, workspace
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
-from ml_experiment.plan import Job, Plan, StepPlan
+from ml_experiment.plan import Job, Plan, StepPlan, by_hand_id
 
 FEW = 64  # as many jobs as a wildcard's pattern may list
 
@@ -105,7 +105,12 @@ class Experiment:
 
     def started(self) -> None:
         """Before the first job: outputs that were edited by hand are kept aside."""
-        for path, copy in staleness.keep_edited(self.plan):
+        try:
+            kept = staleness.keep_edited(self.plan)
+        except MLExperimentError as error:
+            sys.stderr.write(f"what was edited by hand is not known: {error}\n")
+            return
+        for path, copy in kept:
             sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
 
     def path(self, reference: str) -> str | list[str]:
@@ -176,8 +181,7 @@ class Experiment:
         def prefix(wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
             held = dict(wildcards.items())
             replicate = int(held.get("replicate", 0))
-            parts = [f"{key}={value}" for key, value in held.items()]
-            job = "/".join([name, *(part.replace("/", "%2F") for part in parts)])
+            job = by_hand_id(name, held)
             seeding = self._seeding.get(name, "full")
             return launch.by_hand(plan, name, replicate, job, threads, seeding)
 

@@ -5,64 +5,73 @@ Everything here runs on Snakemake's listener thread, one event after the other.
 
 from __future__ import annotations
 
-import datetime as dt
+import base64
 import json
+import os
+import re
+import secrets
+import shlex
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ml_experiment import ending, keys, records, staleness
+from ml_experiment import atomic, compare, ending, host, keys, records, repository, tracking
 from ml_experiment.adapters import snakemake as rules
-from ml_experiment.plan import Job, Plan
-from ml_experiment.records import Digests
+from ml_experiment.hashing import of_text
+from ml_experiment.plan import STATE, Plan
+from ml_experiment.recording import Recorder, Started, utc
 
 if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
 
-
-@dataclass(frozen=True)
-class Started:
-    """A job that Snakemake has announced."""
-
-    name: str
-    rule: str
-    job: Job | None  # of the plan; None for a table or a hand-written rule
-    wildcards: Mapping[str, str]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    log: str
-    command: str
-    at: float
+REMARKS = 5  # lines of one kind at the end of a run
 
 
 class Session:
-    """One run of a workflow, as its events tell it."""
+    """One run of a workflow, as its events tell it.
 
-    def __init__(self, stream: TextIO, *, live: bool) -> None:
+    Args:
+        stream: where its last lines go.
+        live: whether it shows what runs, in the place of Snakemake.
+        offline: whether records are only kept, to be sent later.
+        name: the MLflow experiment of a workflow that has no experiment file.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, live: bool, offline: bool = False, name: str | None = None
+    ) -> None:
         self.stream = stream
         self.display = _display(stream) if live else None
-        self.begun = time.monotonic()
+        self.offline = offline
+        self.name = name
+        self.begun = time.time()
+        self.cores: int | None = None
+        self.recorder: Recorder | None = None
+        self.writer: tracking.Writer | None = None
         self.started: dict[int, Started] = {}
         self.ran: list[str] = []
-        self.changed: dict[str, None] = {}
+        # records with the one that the job had before, of an equal key and of another one
+        self.again: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.changed: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self.failed: dict[int, str] = {}
         self.errors: list[str] = []
-        self.keys: dict[Path, dict[str, Any]] = {}
-        self.unseen: dict[tuple[str, str], None] = {}  # modules that no import statement names
-        self._plan: Plan | None = None
+        self.remarks: dict[str, None] = {}
+        self.changes: list[str] = []  # the parts of keys that differ from those of earlier records
 
     def take(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
-        """One event with its fields."""
+        """One event with its fields; `created` is its time."""
         if event == LogEvent.JOB_INFO:
             self.job_info(fields)
         elif event == LogEvent.JOB_FINISHED:
-            self.finished(fields["job_id"])
+            self.finished(fields["job_id"], fields["created"])
         elif event == LogEvent.JOB_ERROR:
             self.error(fields)
+        elif event == LogEvent.RESOURCES_INFO:
+            self.cores = fields.get("cores", self.cores)
         elif event == LogEvent.PROGRESS and self.display:
             self.display.progress(fields["done"], fields["total"])
 
@@ -70,112 +79,123 @@ class Session:
         """Something that Snakemake says against the workflow; a failed job has a card instead."""
         self.errors.append(message)
 
+    @property
     def plan(self) -> Plan | None:
         """The plan of this workflow, once its Snakefile has been read; None for a foreign one."""
-        if self._plan is None and rules.opened():
-            self._plan = plan = rules.opened()[-1].plan
-            self.file = staleness.record_file(plan)
-            self.before = records.read(self.file).finished
-            self.digests = Digests(plan.folder)
-            for record in self.before.values():
-                self.digests.learn(record["outputs"])
-        return self._plan
+        return rules.opened()[-1].plan if rules.opened() else None
+
+    @property
+    def folder(self) -> Path:
+        """The workspace: where Snakemake works."""
+        return self.plan.folder if self.plan else Path.cwd()
+
+    def open(self) -> Recorder:
+        """Where this run's jobs are recorded; the run itself is, when this is first called."""
+        if self.recorder is None:
+            run = f"{utc(self.begun)[:19].replace('-', '').replace(':', '')}Z-{secrets.token_hex(3)}"
+            folder = self.folder
+            self.recorder = Recorder(folder, self.plan, run, _metadata(folder))
+            records.append(records.runs_file(folder), self._run(self.recorder))
+            if not self.offline:
+                self.writer = tracking.Writer(folder, run)
+        return self.recorder
+
+    def _run(self, recorder: Recorder) -> dict[str, Any]:
+        """What is the same for all jobs of this run."""
+        plan = recorder.plan
+        state = repository.state(recorder.folder)
+        git = None
+        if state is not None:
+            git = {
+                "commit": state.commit,
+                "diff": _keep_diff(recorder, state.diff),
+                "dirty": state.dirty,
+                "problem": state.problem,
+                "remote": state.remote,
+                "untracked": list(state.untracked),
+            }
+        line = {
+            "command": shlex.join(["snakemake", *sys.argv[1:]]),
+            "config": dict(plan.config) if plan else {},
+            "cores": self.cores,
+            "experiment": plan.experiment.name if plan else self.name or recorder.folder.name,
+            "file": plan.file if plan else None,
+            "git": git,
+            "host": host.describe(),
+            "results": plan.results if plan else None,
+            "run": recorder.run,
+            "seed": plan.experiment.seed if plan else None,
+            "started": utc(self.begun),
+        }
+        redacted: dict[str, Any] = recorder.redactor.data(line)
+        return redacted
 
     def job_info(self, fields: Mapping[str, Any]) -> None:
         """A job is about to start."""
-        plan = self.plan()
-        if plan is None or not fields["output"]:
+        if not fields["output"]:
             return
-        rule, wildcards = str(fields["rule_name"]), dict(fields["wildcards"] or {})
-        job = None
-        if rule in plan.steps:
-            job = plan.job(rule, wildcards, wildcards.get("replicate", ""))
-        parts = [f"{key}={value}" for key, value in wildcards.items()]
-        self.started[fields["jobid"]] = started = Started(
-            name=job.id if job else "/".join([rule, *parts]),
-            rule=rule,
-            job=job,
-            wildcards=wildcards,
-            inputs=tuple(map(str, fields["input"])),
-            outputs=tuple(map(str, fields["output"])),
-            log=next(map(str, fields["log"] or []), ""),
-            command=str(fields["shellcmd"] or ""),
-            at=time.time(),
-        )
+        bare = {name: [_bare(path) for path in fields[name]] for name in ("input", "output", "log")}
+        started = self.open().started({**fields, **bare}, fields["created"])
+        self.started[fields["jobid"]] = started
         if self.display:
             self.display.started(started.name)
 
-    def finished(self, jobid: int) -> None:
+    def finished(self, jobid: int, at: float) -> None:
         """A job has succeeded, and its outputs are there."""
         started = self.started.pop(jobid, None)
-        plan = self.plan()
-        if started is None or plan is None:
+        if started is None:
             return
-        record = self.record(plan, started, "finished")
-        before = self.before.get(started.name)
-        if before is not None:
-            self.changed.update(dict.fromkeys(keys.changes(before["key"], record["key"])))
-        records.append(self.file, record)
         self.failed.pop(jobid, None)
         self.ran.append(started.name)
-        if started.job is not None:
-            unseen = records.imported(plan.folder / plan.boot(started.job)) - {
-                *record["key"]["code"]
-            }
-            self.unseen.update(dict.fromkeys((started.rule, path) for path in sorted(unseen)))
         if self.display:
-            self.display.finished(started.name, time.time() - started.at)
+            self.display.finished(started.name, at - started.at)
+        recorder = self.open()
+        record = recorder.finished(started, at)
+        self._remark(recorder, started, record)
+        if self.writer:
+            self.writer.notify()
+
+    def _remark(self, recorder: Recorder, started: Started, record: dict[str, Any]) -> None:
+        """What is to be said of a job at the end of the run."""
+        key = record["key"] or {}
+        before = recorder.before.finished.get(started.name)
+        if before is not None:
+            same = before["key_digest"] == record["key_digest"]
+            (self.again if same else self.changed).append((before, record))
+        for path, entry in record["inputs"].items():
+            if entry.get("changed"):
+                text = "changed while the job ran: what was made of it is not to be trusted"
+                self.remarks[f"{started.name}: {path} {text}"] = None
+        if started.job is not None:
+            for path in sorted(records.imported(record["boot"]) - {*key.get("code", {})}):
+                text = (
+                    f"{started.rule} imported {path} in a way that cannot be read from its code: "
+                    f"a change of it does not run {started.rule} again; make it an input"
+                )
+                self.remarks[text] = None
 
     def error(self, fields: Mapping[str, Any]) -> None:
         """An attempt of a job has failed; Snakemake may try again."""
         started = self.started.pop(fields["jobid"], None)
-        plan = self.plan()
-        if started is None or plan is None:
+        if started is None:
             return
-        tail = ending.last_lines(plan.folder / started.log) if started.log else ""
-        records.append(self.file, {**self.record(plan, started, "failed"), "tail": tail})
-        job = started.job
-        target = started.outputs[0] if job is None else ending.job_target(plan, job)
-        self.failed[fields["jobid"]] = ending.card(
-            started.name,
-            started.log or "none: the rule declares no log",
-            ending.rerun(plan, target),
-            params={} if job is None else {**job.case.values, **job.case.params},
-            seed=None if job is None else plan.seed(job),
-            tail=tail,
-        )
+        recorder, plan, job = self.open(), self.plan, started.job
         if self.display:
             self.display.failed(started.name)
-
-    def record(self, plan: Plan, started: Started, state: str) -> dict[str, Any]:
-        """The record of a job that has ended."""
-        key_file = next((path for path in started.inputs if staleness.is_key(path)), None)
-        inputs = [path for path in started.inputs if path != key_file]
-        outputs = started.outputs if state == "finished" else ()
-        job = started.job
-        key = self.key(plan.folder / key_file) if key_file else {}
-        return {
-            "command": started.command,
-            "ended": _utc(time.time()),
-            "inputs": {path: self.digests.entry(path) for path in inputs},
-            "job": started.name,
-            "key": key,
-            "key_digest": keys.digest(key),
-            "key_file": key_file,
-            "log": started.log,
-            "outputs": {path: self.digests.entry(path) for path in outputs},
-            "rule": started.rule,
-            "seed": plan.seed(job) if job else None,
-            "started": _utc(started.at),
-            "state": state,
-            "wildcards": dict(started.wildcards),
-        }
-
-    def key(self, file: Path) -> dict[str, Any]:
-        """The content of a key file; it does not change while a workflow runs."""
-        if file not in self.keys:
-            self.keys[file] = _key(file)
-        return self.keys[file]
+        tail = ending.last_lines(self.folder / started.log) if started.log else ""
+        if plan is not None:
+            target = started.outputs[0] if job is None else ending.job_target(plan, job)
+            self.failed[fields["jobid"]] = ending.card(
+                started.name,
+                started.log or "none: the rule declares no log",
+                ending.rerun(plan, target),
+                params={} if job is None else {**job.case.values, **job.case.params},
+                seed=None if job is None else plan.seed(job),
+                tail=tail,
+            )
+        recorder.failed(started, fields["created"], tail)
+        if self.writer:
+            self.writer.notify()
 
     def end(self) -> None:
         """Cards of what failed, then the last lines; nothing where nothing ran."""
@@ -183,38 +203,113 @@ class Session:
             self.display.close()
             if self.errors and not self.failed:  # Snakemake itself is told to be quiet then
                 print(*self.errors, sep="\n", file=self.stream, flush=True)
-        plan = self.plan()
-        if plan is None:
-            return
-        if not self.ran and not self.failed:
-            if self.display and not self.errors:
-                name = plan.experiment.name
-                print(f"{name}: nothing to do, everything is up to date", file=self.stream)
-            return
-        for rule, path in self.unseen:
-            text = (
-                f"{rule} imported {path} in a way that cannot be read from its code: a change of it"
-            )
-            print(f"{text} does not run {rule} again; make it an input", file=self.stream)
-        elapsed = time.monotonic() - self.begun
-        text = ending.summary(plan, self.ran, self.changed, len(self.failed), elapsed)
-        print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
+        plan = self.plan
+        found = self._found()
+        if self.recorder is not None:
+            self._close(self.recorder)
+        elif not self.offline and tracking.waiting(self.folder):
+            self.writer = tracking.Writer(self.folder)
+        if self.ran or self.failed:
+            self._tell(found)
+            if plan is not None:
+                elapsed = time.time() - self.begun
+                text = ending.summary(plan, self.ran, self.changes, len(self.failed), elapsed)
+                print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
+        elif plan is not None and self.display and not self.errors:
+            name = plan.experiment.name
+            print(f"{name}: nothing to do, everything is up to date", file=self.stream)
+        if self.writer is not None:
+            self.writer.finish(self.stream, _sending(self.stream))
+
+    def _found(self) -> list[str]:
+        """Outputs without a record get one, unless something failed."""
+        plan = self.plan
+        if plan is None or self.failed or self.errors:
+            return []
+        if self.recorder is None and not Recorder.unrecorded(plan):
+            return []
+        return self.open().found(time.time())
+
+    def _close(self, recorder: Recorder) -> None:
+        """The run's last line, and what came out otherwise although nothing declared changed."""
+        line = {
+            "ended": utc(time.time()),
+            "failed": len(self.failed),
+            "finished": len(self.ran),
+            "run": recorder.run,
+            "state": "failed" if self.failed or self.errors else "finished",
+        }
+        records.append(records.runs_file(recorder.folder), line)
+        pairs = recorder.with_details([*self.again, *self.changed])
+        told = [text for before, now in pairs if (text := compare.unexplained(before, now))]
+        more = [f"… and {len(told) - REMARKS} more"] if len(told) > REMARKS else []
+        self.remarks.update(dict.fromkeys([*told[:REMARKS], *more]))
+        found = {
+            change
+            for before, now in pairs
+            if before["key_digest"] != now["key_digest"]
+            for change in keys.changes(before.get("key") or {}, now["key"] or {})
+        }
+        self.changes = sorted(found)
+
+    def _tell(self, found: list[str]) -> None:
+        for text in self.remarks:
+            print(text, file=self.stream)
+        if found:
+            what = ", ".join(found[:REMARKS]) + (", …" if len(found) > REMARKS else "")
+            print(f"made before without a record, now recorded as found: {what}", file=self.stream)
+
+
+def _sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
+    from ml_experiment.adapters.terminal import sending  # noqa: PLC0415  # 25 ms of rich
+
+    return sending(stream)
+
+
+def _bare(path: object) -> str:
+    """A path without the note that Snakemake puts behind some."""
+    return _NOTE.sub("", str(path))
+
+
+_NOTE = re.compile(
+    r" \((?:(?:cached|pipe|service|nodelocal|update|before update|access: \w+)(?:, )?)?"
+    r"(?:retrieve from storage|only provide storage uri|send to storage|in storage)?\)$"
+)
+
+
+def _keep_diff(recorder: Recorder, diff: str | None) -> str | None:
+    """Keep the text of a diff once, under its digest."""
+    if not diff:
+        return None
+    text = recorder.redactor.text(diff)
+    path = f"{STATE}/diffs/{of_text(text)}.patch"
+    atomic.write_if_changed(recorder.folder / path, text)
+    return path
+
+
+def _metadata(folder: Path) -> Any:
+    """How Snakemake's own file about an output is read: one of JSON, named by the output.
+
+    The place is private to Snakemake (`snakemake.persistence.file`); where there is nothing, or
+    another backend is in use, nothing is known.
+    """
+    root = folder / ".snakemake" / "metadata"
+
+    def read(path: str) -> Mapping[str, Any]:
+        try:
+            most = os.pathconf(root, "PC_NAME_MAX") - 1
+            name = base64.urlsafe_b64encode(path.encode()).decode()
+            parts = [name[start : start + most] for start in range(0, len(name), most)]
+            file = root.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
+            data = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    return read
 
 
 def _display(stream: TextIO) -> Display:
     from ml_experiment.adapters.terminal import Display  # noqa: PLC0415  # 25 ms of rich
 
     return Display(stream)
-
-
-def _utc(seconds: float) -> str:
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _key(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

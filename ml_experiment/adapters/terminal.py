@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TextIO
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+QUIET = 2.0  # seconds until progress is shown
 WIDTH = 44  # columns for the names of what runs
 
 
@@ -64,3 +67,31 @@ class Display:
             shown = names if len(names) <= WIDTH else names[: WIDTH - 1] + "…"
             total = self.total or None
             self.bar.update(self.task, completed=self.done, total=total, description=shown)
+
+
+def sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
+    """Shows how many records were sent and how many wait, once that takes long; None ends it."""
+    begun = time.monotonic()
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(30), MofNCompleteColumn(),
+        console=Console(file=stream), transient=True,
+    )  # fmt: skip
+    task = bar.add_task("MLflow", total=None)
+    said = False
+
+    def show(told: dict[str, Any] | None) -> None:
+        nonlocal said
+        if told is None:
+            bar.stop()
+            return
+        sent, waiting = told.get("sent", 0) + told.get("others", 0), told.get("waiting", 0)
+        bar.update(task, completed=sent, total=sent + waiting)
+        if said or time.monotonic() - begun < QUIET:
+            return
+        said = True
+        if bar.console.is_terminal:
+            bar.start()
+        else:
+            print(f"MLflow: sending, {waiting} jobs wait", file=stream, flush=True)
+
+    return show

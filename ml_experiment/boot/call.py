@@ -88,6 +88,12 @@ def main(arguments: list[str]) -> None:
                 "expected; return a mapping of names to numbers" % (target, path),
             )
         return
+    if path.lower().endswith(("/", ".csv", ".tsv")):
+        _stop(
+            1,
+            "%s returned its metrics, which are kept as JSON, and %s is no JSON file; write it "
+            "and return nothing, or declare metrics.json" % (target, path),
+        )
     _write(path, _metrics(target, result))
 
 

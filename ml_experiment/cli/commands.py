@@ -109,6 +109,22 @@ def status(options: argparse.Namespace) -> int:
     return 0 if current == len(states) else 1
 
 
+def lineage(options: argparse.Namespace) -> int:
+    """`ml-experiment lineage`."""
+    from pydantic_core import to_json
+
+    from ml_experiment.cli import tree
+    from ml_experiment.services import lineage as service
+
+    depth = options.depth or (None if options.json else tree.DEEPEST)
+    answer = service.lineage(Path.cwd(), options.path, downstream=options.downstream, depth=depth)
+    if options.json:
+        print(to_json(service.plain(answer), indent=1).decode())
+    else:
+        print(tree.text(answer, every=options.all))
+    return 0
+
+
 def _table(rows: Sequence[Any]) -> str:
     width = max((len(row.step) for row in rows), default=4)
     lines = []

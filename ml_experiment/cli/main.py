@@ -21,6 +21,22 @@ examples:
   ml-experiment run --cores 4              or: snakemake --cores 4
   ml-experiment run --set steps.fit.params.C=3 --variant smoke
   ml-experiment status                     what is stale, and why
+  ml-experiment lineage results/fit/model.bin    what it was made from
+"""
+TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
+LINEAGE_JSON = """
+
+--json prints one object:
+  path, hash     the version of the file that is meant
+  state          recorded; raw (no job made it); changed, deleted (not as the last record has it);
+                 unhashed (no record says what its bytes were)
+  now            the hash of what is there, or null
+  remark         what to know of the difference, or null
+  job            the job that made it, or null
+  jobs           {id: job}: each job once; a job is its record, with
+    inputs       [{path, hash, made_by: id or null, note}]; an id that is not in jobs: cut by --depth
+    outputs      [{path, hash, note}]
+with --downstream, `used_by` (a list of ids) in place of `job`, and one in each output
 """
 
 
@@ -39,6 +55,10 @@ def parser() -> argparse.ArgumentParser:
     _check(commands)
     _run(commands)
     _status(commands)
+    _lineage(commands)
+    _runs(commands)
+    _track(commands)
+    _ui(commands)
     return top
 
 
@@ -51,9 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if theirs and options.command != "run":
         parser().error("only `run` takes words for Snakemake behind --")
     gc.disable()  # a short process that makes no garbage: a tenth of the time of `status`
-    from ml_experiment.cli import commands
     from ml_experiment.errors import MLExperimentError
 
+    if options.command in TRACKING:
+        from ml_experiment.cli import tracking as commands
+    else:
+        from ml_experiment.cli import commands  # type: ignore[no-redef]
     try:
         return int(getattr(commands, options.command)(options))
     except MLExperimentError as error:
@@ -176,6 +199,76 @@ def _status(commands: object) -> None:
     _experiment(command)
     command.add_argument("step", nargs="?", help="one step")
     command.add_argument("--json", action="store_true", help="a list of jobs as JSON")
+
+
+def _lineage(commands: object) -> None:
+    command = _command(
+        commands,
+        "lineage",
+        "say what a file was made from: jobs, data, code, seeds, by its records",
+        "ml-experiment lineage results/evaluate/scores.json",
+        "ml-experiment lineage data/raw.csv --downstream       what was made from it",
+        "ml-experiment lineage results/fit/model.bin --json | jq .job.params",
+    )
+    command.epilog = f"{command.epilog}{LINEAGE_JSON}"
+    command.add_argument("path", help="a file or folder of the project")
+    command.add_argument(
+        "--downstream", action="store_true", help="what was made from it, not what it is made from"
+    )
+    command.add_argument(
+        "--depth", type=_positive, metavar="N", help="at most N jobs away (100; with --json, all)"
+    )
+    command.add_argument(
+        "--all", action="store_true", help="also where a job has more than 12 inputs of one rule"
+    )
+    command.add_argument("--json", action="store_true", help="one object as JSON, see below")
+
+
+def _runs(commands: object) -> None:
+    command = _command(
+        commands,
+        "runs",
+        "say what was run: when, what, how long, metrics",
+        "ml-experiment runs",
+        "ml-experiment runs last           the jobs of the last run",
+        "ml-experiment runs 20261125T2006  those of the run whose id begins so",
+        "ml-experiment runs --json | jq '.[-1].metrics'",
+    )
+    command.add_argument("run", nargs="?", help="a run's id or its beginning, or `last`")
+    command.add_argument(
+        "--last", "-n", type=_positive, default=20, metavar="N", help="the last N runs (20)"
+    )
+    command.add_argument("--json", action="store_true", help="a list as JSON")
+
+
+def _track(commands: object) -> None:
+    command = _command(
+        commands,
+        "track",
+        "send records to MLflow that wait; exit code 1 if some are refused, 2 if nobody answers",
+        "ml-experiment track",
+        "MLFLOW_TRACKING_URI=http://127.0.0.1:5000 ml-experiment track",
+        "ml-experiment track --to http://127.0.0.1:5000   everything, into another server",
+    )
+    command.add_argument("--to", metavar="URI", help="a server or database that gets everything")
+
+
+def _ui(commands: object) -> None:
+    command = _command(
+        commands,
+        "ui",
+        "start MLflow's page for this project, on this machine only",
+        "ml-experiment ui",
+        "ml-experiment ui --port 5001",
+    )
+    command.add_argument("--port", type=_positive, metavar="N", help="its port (the first from 5000)")
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1")
+    return number
 
 
 if __name__ == "__main__":

@@ -135,6 +135,15 @@ def test_a_function_may_write_its_metrics_itself(job: Job) -> None:
     assert call(job, "def fit(): pass\n").code == 1  # that file is of another run
 
 
+@pytest.mark.parametrize("name", ["live/", "curve.csv", "CURVE.TSV"])
+def test_what_is_returned_is_kept_as_json_only(job: Job, name: str) -> None:
+    done = call(job, "def fit(): return {'a': 1}\n", metrics=f"out/{name}")
+    assert (done.code, len(done.err.splitlines())) == (1, 1)
+    assert f"out/{name} is no JSON file; write it and return nothing" in done.err
+    body = "import os\ndef fit(metrics): os.makedirs(metrics)\n"
+    assert call(job, body, metrics=f"out/{name}").code == 0
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [

@@ -112,9 +112,10 @@ Make = Callable[..., "Project"]
 
 @dataclass
 class Project:
-    """A workspace and what can be done in it."""
+    """A workspace and what can be done in it. Its records go to MLflow only if it is `tracked`."""
 
     folder: Path
+    tracked: bool = False
 
     def write(self, name: str, text: str) -> None:
         path = self.folder / name
@@ -129,10 +130,11 @@ class Project:
     def call(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, with the environment's programs first on PATH."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        offline = {} if self.tracked else {"SNAKEMAKE_LOGGER_MLFLOW_OFFLINE": "true"}
         return subprocess.run(
             words,
             cwd=self.folder,
-            env={**os.environ, "PATH": path, **environ},
+            env={**os.environ, **offline, "PATH": path, **environ},
             capture_output=True,
             text=True,
             check=False,
@@ -169,7 +171,7 @@ class Project:
     def copy(self, target: Path) -> Project:
         """The same files with the same times elsewhere."""
         shutil.copytree(self.folder, target, symlinks=True)
-        return Project(target)
+        return Project(target, self.tracked)
 
 
 def scaffold(folder: Path, files: dict[str, str]) -> Project:

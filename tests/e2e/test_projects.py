@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_experiment import metrics
 from tests.e2e.project import REPOSITORY, Project
 
 TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default", "schemas")
@@ -147,12 +148,37 @@ def _example(name: str, clone: Path) -> Project:
     return Project(clone / "examples" / name)
 
 
+KILLED = """\
+        save(checkpoint, state)
+        if len(curve) == 2 and not os.path.exists("mended"):
+            os.kill(os.getpid(), 9)
+"""
+
+
 @pytest.mark.engine("torch")
 def test_the_torch_example(tmp_path: Path) -> None:
-    project = _example("torch", tmp_path)
-    done = project.snakemake()
-    assert done.returncode == 0, done.stderr
-    assert project.would_run() == {}
+    projects = [_example("torch", tmp_path / name) for name in ("whole", "interrupted")]
+    for project in projects:
+        project.edit("experiment.yaml", "epochs: 10", "epochs: 4")
+        project.call("git", "init", "-q", "../..")  # DVCLive would make it a DVC repository
+    whole, interrupted = projects
+    interrupted.edit("train.py", "        save(checkpoint, state)\n", KILLED)
+    assert interrupted.snakemake("--keep-going").returncode == 1
+    assert not list(interrupted.folder.glob("results/train/*/live"))
+    interrupted.write("mended", "")
+    for project in projects:
+        done = project.snakemake()
+        assert done.returncode == 0, done.stderr
+        assert project.would_run() == {}
+        assert not list(project.folder.glob("../../.dvc*"))
+        for log in project.folder.glob("results/train/*/live"):
+            curves = metrics.read(log).curves
+            assert list(curves) == ["test/accuracy", "train/loss"]
+            assert all([p.step for p in curve] == [0, 1, 2, 3] for curve in curves.values())
+    assert "going on after epoch 2" in (interrupted.folder / "logs/train/seed-1.log").read_text()
+    for name in ("results/train/seed-0/live", "results/train/seed-1/live"):
+        assert whole.files(name) == interrupted.files(name)
+    assert (whole.folder / "results/train/summary.csv").read_text().count(",2,") == 2
 
 
 @pytest.mark.engine("Rscript")

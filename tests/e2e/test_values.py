@@ -37,6 +37,51 @@ def echo(out, text, case, seed, params):
 """
 
 
+METRICS = """\
+from pathlib import Path
+import sys
+
+
+def write(metrics):
+    path = Path(metrics)
+    if path.suffix:
+        words = {".csv": "epoch,loss\\n0,3\\n1,2\\n", ".tsv": "step\\tloss\\n0\\t3\\n1\\t2\\n"}
+        path.write_text(words[path.suffix])
+        return
+    (path / "plots/metrics").mkdir(parents=True)
+    (path / "plots/metrics/loss.tsv").write_text("step\\tloss\\n0\\t3\\n1\\t2\\n")
+    (path / "metrics.json").write_text('{"loss": 2, "step": 1}')
+
+
+if __name__ == "__main__":
+    write(sys.argv[1])
+"""
+
+
+def test_metrics_of_every_form(make: Make) -> None:
+    project = make(
+        "name: forms\nsteps:\n"
+        "  csv: {run: 'python forms.py {metrics}', metrics: deep/curve.csv, replicates: 2}\n"
+        "  tsv: {call: 'forms:write', metrics: curve.tsv, replicates: 2}\n"
+        "  live: {run: 'python forms.py {metrics}', metrics: live/, replicates: 2}\n"
+        "  called: {call: 'forms:write', metrics: live/}\n"
+        "  use: {run: 'cat {inputs.t} {inputs.m}metrics.json > {outputs.o}; : {inputs.all}',\n"
+        "        inputs: {t: live.table, m: called.metrics, all: live.metrics},\n"
+        "        outputs: {o: o.txt}}\n",
+        forms_py=METRICS,
+    )
+    assert project.ours("check").returncode == 0
+    done = project.ours("run", "--cores", "2")
+    assert done.returncode == 0, done.stderr
+    assert "called: loss 2" in done.stderr + done.stdout
+    for step in ("csv", "tsv", "live"):
+        lines = (project.folder / f"results/{step}/summary.csv").read_text().splitlines()
+        assert lines[1] == "loss,2.0,0.0,2,2.0,2.0"
+    assert '"loss": 2' in (project.folder / "results/use/o.txt").read_text()
+    assert project.would_run() == {}
+    assert "11 of 11 jobs current" in project.ours("status").stdout
+
+
 def test_values_arrive_unchanged(make: Make) -> None:
     data = {
         "name": "nasty",

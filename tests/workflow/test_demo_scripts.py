@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from ml_experiment import metrics
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,15 +49,18 @@ def test_torch_ends_the_same_after_an_interruption(
 
     example: ModuleType = script(ROOT / "examples/torch/train.py")
 
-    def run(epochs: int, folder: str, seed: int) -> tuple[Any, float]:
+    def run(epochs: int, folder: str, seed: int) -> tuple[Any, metrics.Metrics]:
         torch.manual_seed(seed)
-        model, accuracy = example.train(epochs, 0.002, 512, tmp_path / folder / "last.pt")
-        return model.state_dict(), accuracy
+        log, checkpoint = tmp_path / folder / "live", tmp_path / folder / "last.pt"
+        with example.open_log(log) as live:
+            model = example.train(epochs, 0.002, 512, checkpoint, live)
+        return model.state_dict(), metrics.read(log)
 
-    whole, accuracy = run(2, "whole", seed=1)
-    run(1, "parts", seed=1)
-    resumed, same = run(2, "parts", seed=2)  # what was drawn before the interruption is kept
-    assert "going on after epoch 1" in capsys.readouterr().out
-    assert accuracy == same
+    whole, values = run(3, "whole", seed=1)
+    run(2, "parts", seed=1)
+    resumed, same = run(3, "parts", seed=2)  # what was drawn before the interruption is kept
+    assert "going on after epoch 2" in capsys.readouterr().out
+    assert same == values
+    assert [point.step for point in same.curves["train/loss"]] == [0, 1, 2]
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not list(tmp_path.rglob("*.part"))

@@ -11,6 +11,7 @@ import _thread
 import atexit
 import os
 import sys
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Process:
 
     def __init__(self, main: int | None, write: Callable[[], None]) -> None:
         self.pid = os.getpid()
+        self.began = time.time()
         self.main = main or self.pid
         self.place = ""
         self.forks = 0
@@ -81,6 +83,7 @@ class Process:
         if self.retired:
             return
         self.pid = os.getpid()
+        self.began = time.time()
         self.place = (self.place + "." if self.place else "") + "f%d" % self.forks
         self.forks = 0
         self.written = self.pooled = self.left = False

@@ -53,6 +53,7 @@ def collect(boot: Boot) -> dict[str, Any]:
         "numpy_features": part("numpy_features", machine.numpy_features),
         "platform": part("platform", machine.platform),
         "process": {
+            "began": round(process.began, 3),
             "name": part("name", lambda: process.name),
             "pid": process.pid,
             "place": process.place,

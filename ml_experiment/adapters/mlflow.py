@@ -1,0 +1,331 @@
+"""The only importer of MLflow: runs go in through its public client, a few calls for each.
+
+Importing this module takes a second, so only the writer process and `ml-experiment track` do.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+# Before the import: no telemetry, and a dead server costs seconds instead of minutes.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+
+from ml_experiment import tracked
+from ml_experiment.errors import MLExperimentError
+
+ARTIFACTS = "mlartifacts"  # beside the embedded database
+MODEL_BYTES = 20_000_000  # a larger model is described, and its bytes stay where they are
+LOCKED = 3.0  # seconds to wait for another program that writes into the database
+BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # as many as a log_batch may have
+
+
+class TrackingError(MLExperimentError):
+    """The server, not one run, is the trouble: nothing more can be sent now."""
+
+
+class RefusedError(MLExperimentError):
+    """The server takes others, and not this one run."""
+
+
+class Tracker:
+    """A tracking server or database.
+
+    Args:
+        uri: its address.
+        folder: the workspace, for the artifacts of an embedded database.
+    """
+
+    def __init__(self, uri: str, folder: Path) -> None:
+        self.uri = uri
+        self.folder = folder
+        with _trouble(self.uri):
+            if file := _sqlite_file(uri):
+                create_store(file)
+        self.probe()
+        with _trouble(self.uri):
+            self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._experiments: dict[str, str] = {}
+
+    def probe(self) -> None:
+        """Whether an embedded database can be written now: MLflow itself would wait for minutes.
+
+        Raises:
+            TrackingError: it is locked, or no database.
+        """
+        if file := _sqlite_file(self.uri):
+            with _trouble(self.uri), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+
+    def experiment(self, name: str) -> str:
+        """The id of an experiment, which is made where it is not there.
+
+        Raises:
+            TrackingError: there is none to be had.
+        """
+        if name not in self._experiments:
+            with _trouble(self.uri):
+                known = self.client.get_experiment_by_name(name)
+                if known is not None and known.lifecycle_stage != "active":
+                    raise TrackingError(f"the experiment {name} was deleted there")
+                if known is None:
+                    embedded = _sqlite_file(self.uri) is not None
+                    place = self.folder.resolve() / ARTIFACTS / urllib.parse.quote(name, safe="")
+                    location = place.as_uri() if embedded else None
+                    made = self.client.create_experiment(name, artifact_location=location)
+                self._experiments[name] = known.experiment_id if known else made
+        return self._experiments[name]
+
+    def exists(self, run_id: str) -> bool:
+        """Whether a run that was sent is still there, be it in the bin."""
+        with _trouble(self.uri):
+            try:
+                self.client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+        return True
+
+    def find(self, run: tracked.Run) -> tuple[str, bool] | None:
+        """The id of a run that may be there already, and whether it is complete."""
+        wanted = " and ".join(f"tags.`{name}` = '{_quoted(v)}'" for name, v in run.found.items())
+        for found in self._search(run.experiment, wanted):
+            return found.info.run_id, found.info.status != "RUNNING"
+        return None
+
+    def records(self, experiment: str) -> dict[str, str]:
+        """Record id -> run id, of everything that the server has of an experiment and is complete."""
+        tag = f"{tracked.PREFIX}record"
+        return {
+            found.data.tags[tag]: found.info.run_id
+            for found in self._search(experiment, f"tags.`{tag}` LIKE '%'")
+            if found.info.status != "RUNNING"
+        }
+
+    def _search(self, experiment: str, wanted: str) -> Iterator[object]:
+        place, token = [self.experiment(experiment)], None
+        while True:
+            with _trouble(self.uri):
+                page = self.client.search_runs(place, wanted, ViewType.ALL, 1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def send(
+        self,
+        run: tracked.Run,
+        parent: str | None,
+        files: Mapping[str, Path],
+        models: Sequence[tuple[tracked.Model, Path | None]],
+        existing: str | None = None,
+    ) -> str:
+        """Send one run with all that belongs to it.
+
+        Args:
+            run: what it says.
+            parent: the id of the run that it is nested in.
+            files: name -> file or folder, its artifacts.
+            models: its models, each with its file, where that is to be sent too.
+            existing: the id of the same run, begun earlier and not completed.
+
+        Returns:
+            Its id.
+
+        Raises:
+            TrackingError: the server does not answer, or refuses everything.
+            RefusedError: the server refuses this run.
+        """
+        with _trouble(self.uri):
+            place = self.experiment(run.experiment)
+            run_id = existing or self._create(place, run, parent)
+            logged = [self._model(place, run, run_id, model, file) for model, file in models]
+            self._batch(run, run_id)
+            datasets = [_dataset(dataset) for dataset in run.datasets]
+            for start in range(0, len(datasets), 1000):
+                self.client.log_inputs(run_id, datasets[start : start + 1000])
+            if logged:
+                outputs = [LoggedModelOutput(model_id, 0) for model_id in logged]
+                self.client.log_outputs(run_id, outputs)
+            if files or run.whole:
+                with tempfile.TemporaryDirectory() as stage:
+                    _stage(Path(stage), files, run.whole)
+                    self.client.log_artifacts(run_id, stage)
+            if run.end is not None:
+                self.client.set_terminated(run_id, run.status, run.end)
+        return run_id
+
+    def end(self, run_id: str, status: str, end: int) -> None:
+        """End a run that others are nested in."""
+        with _trouble(self.uri):
+            self.client.set_terminated(run_id, status, end)
+
+    def _create(self, place: str, run: tracked.Run, parent: str | None) -> str:
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        tags = {**run.found, **run.tags, **nested}
+        made = self.client.create_run(place, start_time=run.start, tags=tags, run_name=run.name)
+        run_id: str = made.info.run_id
+        return run_id
+
+    def _batch(self, run: tracked.Run, run_id: str) -> None:
+        """Parameters and metrics: in one call, unless they are many."""
+        metrics = [Metric(p.name, p.value, p.time, p.step) for p in run.metrics]
+        params = [Param(name, value) for name, value in run.params.items()]
+        while metrics or params:
+            most = BATCH["metrics"] - min(len(params), BATCH["params"])
+            self.client.log_batch(run_id, metrics[:most], params[: BATCH["params"]], ())
+            metrics, params = metrics[most:], params[BATCH["params"] :]
+
+    def _model(
+        self, place: str, run: tracked.Run, run_id: str, model: tracked.Model, file: Path | None
+    ) -> str:
+        """A logged model: its file as it is, what it needs, and where its bytes are."""
+        tags = {
+            f"{tracked.PREFIX}hash": model.digest,
+            f"{tracked.PREFIX}path": model.path,
+            **run.found,
+        }
+        made = self.client.create_logged_model(
+            place, name=model.name, source_run_id=run_id, tags=tags, params=dict(run.params)
+        )
+        model_id: str = made.model_id
+        with tempfile.TemporaryDirectory() as stage:
+            folder = Path(stage)
+            name = Path(model.path).name
+            flavor = {"file": name, "md5": model.digest, "path": model.path}
+            described = Model(
+                run_id=run_id, model_id=model_id, flavors={"ml_experiment": flavor},
+                utc_time_created=str(run.start),
+            )  # fmt: skip
+            described.save(str(folder / "MLmodel"))
+            (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in model.requirements))
+            if file is not None:
+                _link(file, folder / name)
+            self.client.log_model_artifacts(model_id, stage)
+        self.client.finalize_logged_model(model_id, "READY")
+        return model_id
+
+
+def create_store(file: Path) -> None:
+    """Make an embedded database, whole or not at all, that several may read while one writes.
+
+    To be called under a lock: several processes that make one at once break it for good.
+    """
+    if file.exists() and file.stat().st_size:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
+        new = Path(folder) / file.name
+        MlflowClient(f"sqlite:///{new}", f"sqlite:///{new}").search_experiments(max_results=1)
+        with closing(sqlite3.connect(new)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.replace(new, file)
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
+
+
+def _dataset(dataset: tracked.Dataset) -> DatasetInput:
+    made = Dataset(
+        dataset.name, dataset.digest, "ml_experiment", dataset.source, profile=dataset.profile
+    )
+    return DatasetInput(made, [InputTag("mlflow.data.context", "input")])
+
+
+def _stage(folder: Path, files: Mapping[str, Path], whole: str | None) -> None:
+    """Lay out artifacts as they are to be sent, by links where the file system has them."""
+    for name, file in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_dir():
+            shutil.copytree(file, target, copy_function=_link)
+        else:
+            _link(file, target)
+    if whole:
+        (folder / "record.json").write_text(whole, "utf-8")
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(os.path.realpath(source), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@contextmanager
+def _trouble(uri: str) -> Iterator[None]:
+    """Every exception as one of two: the server is the trouble, or one run that it refuses."""
+    try:
+        yield
+    except MLExperimentError:
+        raise
+    except MlflowException as error:
+        if error.error_code in _REFUSALS:
+            raise RefusedError(" ".join(str(error).split())[:200]) from None
+        raise TrackingError(told(error)) from None
+    except Exception as error:  # MLflow lets through what its database layers raise
+        raise TrackingError(told(error)) from None
+
+
+_REFUSALS = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS",
+             "BAD_REQUEST", "INVALID_STATE"}  # fmt: skip
+
+
+def told(error: BaseException) -> str:
+    """What is wrong with a server, in one clause."""
+    text = " ".join(str(error).split())
+    for pattern, clause in _CLAUSES:
+        if re.search(pattern, text, re.IGNORECASE):
+            return clause
+    return text[:200]
+
+
+_CLAUSES = (
+    (r"connection refused|failed to establish|name or service not known|name resolution",
+     "nobody answers there"),
+    (r"timed? ?out", "it does not answer in time"),
+    (r"connection (?:aborted|reset)|remote end closed", "the connection broke"),
+    (r"\b50\d\b|internal server error", "the server has an error of its own (status 500)"),
+    (r"\b40[13]\b|unauthori[sz]ed|permission_denied", "the server wants other credentials"),
+    (r"database is locked", "the database is locked by another program"),
+    (r"out-of-date database schema|can't locate revision|alembic",
+     "the database is of another version of MLflow (`mlflow db upgrade` brings it up to date; copy it first)"),
+    (r"file is not a database|malformed|disk image|no such (?:table|column)",
+     "it is no database of MLflow, or a broken one: move it away"),
+    (r"readonly database|read-only|permission denied", "it cannot be written"),
+    (r"unable to open database", "the database cannot be opened"),
+    (r"no space left|disk is full", "the disk is full"),
+)  # fmt: skip
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "\\'")

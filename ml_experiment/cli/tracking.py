@@ -1,0 +1,107 @@
+"""The commands about what was recorded: runs, track, ui."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ml_experiment.services.track import Sender
+
+FEW = 4  # metrics on a line
+
+
+def runs(options: argparse.Namespace) -> int:
+    """`ml-experiment runs`."""
+    from ml_experiment.ending import duration
+    from ml_experiment.services import runs as service
+
+    rows: Sequence[Any]
+    lines = []
+    if options.run:
+        rows = service.jobs(Path.cwd(), options.run)
+        head = ("job", "state", "took", "seed", "metrics")
+        for row in rows:
+            seed = "–" if row.seed is None else str(row.seed)
+            lines.append((row.job, row.state, duration(row.seconds), seed, _metrics(row.metrics)))
+    else:
+        rows = service.runs(Path.cwd())[-options.last :]
+        head = ("when", "run", "what", "jobs", "took", "metrics")
+        for row in rows:
+            jobs = f"{row.finished} done" + (f", {row.failed} failed" if row.failed else "")
+            jobs += f" ({row.state})" if row.state not in ("finished", "failed") else ""
+            what = " ".join([row.experiment, *_asked(row.command)])
+            came = f"{row.job}: {_metrics(row.metrics)}" if row.job else ""
+            when = row.started.replace("T", " ")[:16]
+            lines.append((when, row.run, what, jobs, duration(row.seconds), came))
+    if options.json:
+        print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
+    elif lines:
+        print(_columns([head, *lines]))
+    else:
+        print("nothing was run yet", file=sys.stderr)
+    return 0
+
+
+def track(options: argparse.Namespace) -> int:
+    """`ml-experiment track`."""
+    from ml_experiment import tracking
+    from ml_experiment.adapters.terminal import sending
+    from ml_experiment.services import track as service
+
+    folder = Path.cwd()
+    uri = options.to or tracking.uri(folder)
+    show = sending(sys.stderr)
+
+    def heard(sender: Sender) -> None:
+        show({"sent": len(sender.sent), "waiting": len(sender.pending)})
+
+    try:
+        sender = service.track(folder, uri, heard)
+    finally:
+        show(None)
+    where = tracking.shown(uri, folder)
+    print(f"{len(sender.sent)} jobs sent to {where}" if sender.sent else f"{where} has everything")
+    for job, why in sender.refused.items():
+        print(f"{job} was refused: {why}", file=sys.stderr)
+    return 1 if sender.refused else 0
+
+
+def ui(options: argparse.Namespace) -> int:
+    """`ml-experiment ui`."""
+    from ml_experiment.services import ui as service
+
+    folder = Path.cwd()
+    already = service.address(folder)
+    if already:
+        print(f"MLflow's page is at {already}")
+        return 0
+    address, words = service.command(folder, options.port)
+    print(f"MLflow's page will be at {address} in a few seconds; Ctrl-C ends it")
+    service.serve(folder, words)
+    return 0
+
+
+def _asked(command: str) -> list[str]:
+    """What a command asked for beyond the usual: targets and config, not cores and profile."""
+    words = command.split()
+    return words[words.index("--config") :] if "--config" in words else []
+
+
+def _metrics(metrics: Mapping[str, float]) -> str:
+    shown = [f"{name} {value:.4g}" for name, value in list(metrics.items())[:FEW]]
+    return ", ".join(shown) + (", …" if len(metrics) > FEW else "")
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+    return "\n".join(text.rstrip() for text in texts)

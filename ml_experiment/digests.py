@@ -1,0 +1,127 @@
+"""Digests of a workspace's files, each read once while it does not change.
+
+An entry is how a file stands in a record: `{"hash", "size", "mtime", "inode"}`; of a folder
+`files`, their number, instead of the inode. Where there is nothing to hash, `{"hash": null,
+"reason"}`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_experiment import hashing
+
+
+class Stat(NamedTuple):
+    """What tells whether a file or folder was touched: while it holds, so does a digest."""
+
+    what: int  # the inode of a file, the number of files in a folder
+    size: int  # bytes, of a folder those of its files
+    mtime: int  # ns, of a folder the latest of its files
+    folder: bool
+
+    def entry(self, digest: str | None) -> dict[str, Any]:
+        """As it stands in a record."""
+        what = "files" if self.folder else "inode"
+        return {"hash": digest, "size": self.size, "mtime": self.mtime, what: self.what}
+
+
+def stat_of(entry: Mapping[str, Any]) -> Stat | None:
+    """The Stat of a record's entry, or None where it has none."""
+    if entry.get("hash") is None or "mtime" not in entry:
+        return None
+    folder = "files" in entry
+    return Stat(entry["files" if folder else "inode"], entry["size"], entry["mtime"], folder)
+
+
+@dataclass
+class Digests:
+    """The digests of one folder's files, by path: relative to it, or absolute."""
+
+    folder: Path
+    known: dict[str, tuple[Stat, str]] = field(default_factory=dict)
+    seen: dict[str, Stat | None] | None = None  # of a look at one moment: each file once
+
+    def stat(self, path: str) -> Stat | None:
+        """What tells whether a file or folder was touched; None where there is nothing."""
+        if self.seen is None:
+            return self._stat(path)
+        if path not in self.seen:
+            self.seen[path] = self._stat(path)
+        return self.seen[path]
+
+    def _stat(self, path: str) -> Stat | None:
+        file = os.path.join(self.folder, path)
+        try:
+            status = os.stat(file)
+            if stat.S_ISDIR(status.st_mode):
+                return _folder_stat(file)
+        except OSError:
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return Stat(status.st_ino, status.st_size, status.st_mtime_ns, folder=False)
+
+    def of(self, path: str) -> str | None:
+        """The digest of a file or folder, or None where there is nothing to hash."""
+        digest: str | None = self.entries([path])[path]["hash"]
+        return digest
+
+    def entries(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Files as they stand in a record. Those not known yet are read, side by side."""
+        # before their bytes are read: a later change is then seen, not missed
+        stats = {path: self.stat(path) for path in paths}
+        unknown = {
+            path: found
+            for path, found in stats.items()
+            if found is not None and self.known.get(path, (None,))[0] != found
+        }
+        files = [path for path, found in unknown.items() if not found.folder]
+        reasons: dict[str, str] = {}
+        try:
+            digests = hashing.of_files([os.path.join(self.folder, path) for path in files])
+            found_now = dict(zip(files, digests, strict=True))
+        except OSError:  # one of them cannot be read: which one, and why
+            found_now = {path: d for path in files if (d := self._try(path, reasons)) is not None}
+        for path in unknown:
+            if path not in files and (digest := self._try(path, reasons)) is not None:
+                found_now[path] = digest
+        for path, digest in found_now.items():
+            self.known[path] = unknown[path], digest
+        return {path: self._entry(path, found, reasons) for path, found in stats.items()}
+
+    def _try(self, path: str, reasons: dict[str, str]) -> str | None:
+        try:
+            return hashing.of_path(os.path.join(self.folder, path))
+        except OSError as error:
+            reasons[path] = f"cannot be read: {error.strerror}"
+            return None
+
+    def _entry(self, path: str, found: Stat | None, reasons: Mapping[str, str]) -> dict[str, Any]:
+        if found is not None and path not in reasons:
+            return found.entry(self.known[path][1])
+        there = os.path.lexists(os.path.join(self.folder, path))
+        missing = "not a file or folder" if there else "not there"
+        return {"hash": None, "reason": reasons.get(path, missing)}
+
+    def learn(self, entries: Mapping[str, Mapping[str, Any]]) -> None:
+        """Believe a record's digests for files that were not touched since."""
+        for path, entry in entries.items():
+            found = stat_of(entry)
+            if found is not None:
+                self.known[path] = found, entry["hash"]
+
+
+def _folder_stat(folder: str) -> Stat:
+    count = size = latest = 0
+    for file in hashing.regular_files(folder):
+        status = os.stat(file)
+        count += 1
+        size += status.st_size
+        latest = max(latest, status.st_mtime_ns)
+    return Stat(count, size, latest, folder=True)

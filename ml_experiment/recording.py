@@ -1,0 +1,334 @@
+"""What a record says of a job, put together when the job has ended.
+
+A job of a plan has a key, a seed and named parameters. Of any other, a hand-written rule's or one
+of a foreign Snakefile, what Snakemake tells is recorded.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import keys, locks, metrics, records, redact, staleness
+from ml_experiment.digests import Digests, Stat
+from ml_experiment.errors import MLExperimentError
+from ml_experiment.hashing import of_text
+from ml_experiment.plan import STATE, Job, Plan, by_hand_id
+from ml_experiment.records import Line
+
+CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
+
+
+@dataclass(frozen=True)
+class Started:
+    """A job that Snakemake has announced.
+
+    Attributes:
+        job: of the plan; None for a table or a rule that was written by hand.
+        at: when, in seconds since 1970.
+        stats: what its inputs were then.
+    """
+
+    name: str
+    rule: str
+    job: Job | None
+    wildcards: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    log: str
+    command: str
+    threads: int
+    resources: Mapping[str, Any]
+    at: float
+    stats: Mapping[str, Stat | None]
+
+
+@dataclass
+class Recorder:
+    """The records of one run of Snakemake.
+
+    Args:
+        folder: the workspace.
+        plan: what the experiment file declares; None for a foreign Snakefile.
+        run: the run's id.
+        metadata: output -> what Snakemake has kept of the job that made it.
+    """
+
+    folder: Path
+    plan: Plan | None
+    run: str
+    metadata: Callable[[str], Mapping[str, Any]]
+    digests: Digests = field(init=False)
+    attempts: dict[str, int] = field(default_factory=dict)
+    _keys: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _locks: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        folder, plan = self.folder, self.plan
+        self.file = staleness.record_file(plan) if plan else folder / STATE / "records.jsonl"
+        self.before = records.read(self.file)
+        self.digests = Digests(folder)
+        for known in (self.before.found, self.before.finished):
+            for record in known.values():
+                self.digests.learn(record["inputs"])
+        for known in (self.before.found, self.before.finished):
+            for record in known.values():
+                self.digests.learn(record["outputs"])
+        steps = plan.steps.values() if plan else ()
+        passed = {name for step in steps for case in step.cases for name in case.work.env}
+        self.redactor = redact.redactor(os.environ, sorted(passed))
+
+    def started(self, event: Mapping[str, Any], at: float) -> Started:
+        """A job that is about to run, of the fields of Snakemake's event."""
+        rule, wildcards = str(event["rule_name"]), dict(event["wildcards"] or {})
+        job = None
+        if self.plan and rule in self.plan.steps:
+            job = self.plan.job(rule, wildcards, wildcards.get("replicate", ""))
+        inputs = tuple(map(str, event["input"]))
+        return Started(
+            name=job.id if job else by_hand_id(rule, wildcards),
+            rule=rule,
+            job=job,
+            wildcards=wildcards,
+            inputs=inputs,
+            outputs=tuple(map(str, event["output"])),
+            log=next(map(str, event["log"] or ()), ""),
+            command=str(event["shellcmd"] or ""),
+            threads=int(event["threads"]),
+            resources=_plain(event["resources"]),
+            at=at,
+            stats={path: self.digests.stat(path) for path in inputs if not staleness.is_key(path)},
+        )
+
+    def finished(self, started: Started, at: float) -> dict[str, Any]:
+        """Record a job that has succeeded."""
+        record = self._record(started, "finished", at)
+        self._add(record)
+        return record
+
+    def failed(self, started: Started, at: float, tail: str) -> dict[str, Any]:
+        """Record an attempt that has failed, with the end of its log."""
+        record = {**self._record(started, "failed", at), "tail": self.redactor.text(tail)}
+        self._add(record)
+        return record
+
+    @staticmethod
+    def unrecorded(plan: Plan) -> bool:
+        """Whether there may be outputs that no record tells of."""
+        known = records.read(staleness.record_file(plan))
+        told = {*known.found, *known.finished}
+        return any(
+            unit.job not in told and all((plan.folder / path).exists() for path in unit.outputs)
+            for unit in staleness.units(plan)
+        )
+
+    def found(self, at: float) -> list[str]:
+        """Record the outputs that are there although no record says how they were made.
+
+        Returns:
+            The names of their jobs.
+        """
+        known = {*self.before.found, *self.before.finished, *self.attempts}
+        new = []
+        for unit in staleness.units(self.plan) if self.plan else ():
+            if unit.job in known or not all(map(self.digests.stat, unit.outputs)):
+                continue
+            moment = utc(at)
+            record = {
+                "attempt": 0,
+                "ended": moment,
+                "inputs": {},  # of what they were made is not known
+                "job": unit.job,
+                "key_digest": None,
+                "key_file": None,
+                "log": "",
+                "metrics": {},
+                "outputs": self.digests.entries(unit.outputs),
+                "rule": unit.step,
+                "run": self.run,
+                "seed": None,
+                "started": moment,
+                "state": "found",
+                "wildcards": {},
+            }
+            records.add(self.file, record)
+            new.append(unit.job)
+        return new
+
+    def with_details(self, pairs: Iterable[tuple[Line, Line]]) -> list[tuple[Line, Line]]:
+        """Earlier records with their details, each beside the new one that it came with."""
+        every = list(pairs)
+        details = records.details(self.file, {before["id"] for before, _ in every})
+        return [({**before, **details.get(before["id"], {})}, now) for before, now in every]
+
+    def key(self, path: str) -> dict[str, Any]:
+        """The content of a key file; it does not change while a workflow runs."""
+        if path not in self._keys:
+            self._keys[path] = _json(self.folder / path)
+        return self._keys[path]
+
+    def _add(self, record: dict[str, Any]) -> None:
+        record["id"] = records.add(self.file, record)
+
+    def _record(self, started: Started, state: str, at: float) -> dict[str, Any]:
+        key_file = next((path for path in started.inputs if staleness.is_key(path)), None)
+        key = self.key(key_file) if key_file else None
+        plan, job = self.plan, started.job
+        attempt = self.attempts[started.name] = self.attempts.get(started.name, 0) + 1
+        boot, status = self._boot(started)
+        made = started.outputs if state == "finished" else ()
+        known = self.metadata(made[0]) if made and key is None else {}
+        outputs = self.digests.entries(made)
+        for entry in outputs.values():
+            if entry["hash"] is None and entry["reason"] == "not there":
+                entry["reason"] = "temporary"  # Snakemake had seen it, or the job had failed
+        record = {
+            "attempt": attempt,
+            "boot": [{k: v for k, v in line.items() if k != "distributions"} for line in boot],
+            "code": _code(key, known),
+            "command": started.command,
+            "ended": utc(at),
+            "environment": self._environment(key, boot, known),
+            "exit_code": 0 if state == "finished" else status,
+            "inputs": self._inputs(started),
+            "job": started.name,
+            "key": key,
+            "key_digest": None if key is None else keys.digest(key),
+            "key_file": key_file,
+            "log": started.log,
+            "metrics": self._metrics(started, outputs),
+            "outputs": outputs,
+            "params": _params(job, key, known),
+            "resources": dict(started.resources),
+            "rule": started.rule,
+            "run": self.run,
+            "seed": plan.seed(job) if plan and job else _seed(boot),
+            "started": utc(started.at),
+            "state": state,
+            "threads": job.case.work.threads if job else started.threads,
+            "wildcards": dict(started.wildcards),
+        }
+        redacted: dict[str, Any] = self.redactor.data(record)
+        return redacted
+
+    def _inputs(self, started: Started) -> dict[str, dict[str, Any]]:
+        """Digests of the inputs; one that is not as it was when the job began says so."""
+        entries = self.digests.entries(started.stats)
+        for path, before in started.stats.items():
+            entry = entries[path]
+            if before is not None and entry != before.entry(entry["hash"]):
+                entry["changed"] = True
+        return entries
+
+    def _boot(self, started: Started) -> tuple[list[dict[str, Any]], int | None]:
+        """The boot report's lines of this attempt, and the exit status of a failed command."""
+        if self.plan is None:
+            return [], None
+        job = started.job
+        path = self.plan.boot(job) if job else self.plan.state("boot", f"{started.name}.jsonl")
+        lines, status = [], None
+        for line in records.lines(self.folder / path):
+            if "status" in line:
+                status = int(line["status"])
+            elif line.get("process", {}).get("began", 0.0) >= started.at - CLOCKS:
+                lines.append(line)  # that of a hand-written rule has earlier attempts as well
+        return lines, status
+
+    def _metrics(
+        self, started: Started, outputs: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, float]:
+        if started.job is not None and self.plan is not None:
+            path = self.plan.metrics(started.job)
+            file = self.folder / path if path and path.rstrip("/") in outputs else None
+        else:
+            there = [self.folder / p for p in outputs if outputs[p]["hash"] is not None]
+            file = metrics.find(there)
+        try:
+            return dict(metrics.read(file).final) if file else {}
+        except MLExperimentError:  # its reader says so: here it is no reason to lose the record
+            return {}
+
+    def _environment(
+        self,
+        key: Mapping[str, Any] | None,
+        boot: Iterable[Mapping[str, Any]],
+        known: Mapping[str, Any],
+    ) -> dict[str, Any] | None:
+        named = (key or {}).get("environment") or {}
+        ran: dict[str, str] = {}
+        for line in boot:
+            ran.update(line.get("distributions") or {})
+        python = next((line["python"]["version"] for line in boot if line.get("python")), None)
+        found: dict[str, Any] = {
+            "digest": named.get("digest"),
+            "distributions": dict(sorted(ran.items())),
+            "name": named.get("name"),
+            "python": python,
+        }
+        for ours, theirs in (("image", "container_img_url"), ("conda", "conda_env")):
+            if known.get(theirs):
+                found[ours] = known[theirs]
+        if named and ran:
+            found["differs"] = locks.differences(self._locked(named["name"]), ran)
+        return found if any(found.values()) else None
+
+    def _locked(self, name: str) -> dict[str, str]:
+        """What an environment's folder pins; a file in it that cannot be read pins nothing."""
+        if name not in self._locks:
+            try:
+                self._locks[name] = locks.locked(self.folder / "envs" / name)
+            except MLExperimentError:
+                self._locks[name] = {}
+        return self._locks[name]
+
+
+def _params(
+    job: Job | None, key: Mapping[str, Any] | None, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Named parameters; Snakemake keeps values without names, so those have numbers."""
+    if job is not None:
+        return {**job.case.values, **job.case.params}
+    if key is not None:
+        return dict(key.get("params") or {})
+    return {f"params[{index}]": value for index, value in enumerate(known.get("params") or ())}
+
+
+def _code(key: Mapping[str, Any] | None, known: Mapping[str, Any]) -> dict[str, str]:
+    """File -> digest; of a foreign rule the digest of the code that Snakemake has kept."""
+    if key is not None:
+        return dict(key.get("code") or {})
+    return {"rule": of_text(str(known["code"]))} if known.get("code") else {}
+
+
+def _seed(boot: Iterable[Mapping[str, Any]]) -> int | None:
+    """The seed of a hand-written rule, as its first process had it."""
+    return next((line["seed"] for line in boot if line.get("seed") is not None), None)
+
+
+def _plain(resources: Any) -> dict[str, Any]:
+    """What a job asked for, without what Snakemake adds to every job."""
+    items = dict(resources.items()) if resources else {}
+    return {
+        name: value
+        for name, value in items.items()
+        if isinstance(value, int | float | str) and name not in ("_cores", "_nodes", "tmpdir")
+    }
+
+
+def utc(seconds: float) -> str:
+    """A moment as it stands in records, such as `2026-11-25T20:06:45.123Z`."""
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
