@@ -46,7 +46,7 @@ def _metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[
 def _number(value: float | None) -> str:
     if value is None:
         return "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _outputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

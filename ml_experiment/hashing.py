@@ -60,11 +60,13 @@ def of_folder(path: Path | str) -> str:
 
 
 def regular_files(folder: Path | str) -> list[str]:
-    """Every file below a folder that has bytes: no pipe, socket or broken link."""
+    """Every file below a folder but pipes and sockets. A broken link is left to fail: it is no file
+    that could be left out without a word.
+    """
     found = []
     for parent, _, names in os.walk(folder, followlinks=True):
         files = (os.path.join(parent, name) for name in names if name not in IGNORED)
-        found += [file for file in files if os.path.isfile(file)]
+        found += [file for file in files if os.path.isfile(file) or not os.path.exists(file)]
     return found
 
 

@@ -32,7 +32,7 @@ class Ledger:
 
     def complete(self, key: str, mlflow: str) -> None:
         """A run is there, with all that belongs to it."""
-        self._take(key, mlflow)
+        self.take(key, mlflow)
         records.append(self.file, {"mlflow": mlflow, "of": key})
 
     def void(self) -> None:
@@ -41,7 +41,8 @@ class Ledger:
             os.replace(self.file, self.file.with_suffix(".old"))
         self.sent, self.begun, self.last = {}, set(), None
 
-    def _take(self, key: str, mlflow: str) -> None:
+    def take(self, key: str, mlflow: str) -> None:
+        """A run is known to be there."""
         self.begun.discard(key)
         self.sent[key] = self.last = mlflow
 
@@ -52,7 +53,7 @@ def ledger(folder: Path, uri: str) -> Ledger:
     for line in records.lines(found.file):
         key, mlflow = line.get("of"), line.get("mlflow")
         if isinstance(key, str) and isinstance(mlflow, str):
-            found._take(key, mlflow)
+            found.take(key, mlflow)
         elif isinstance(key, str):
             found.begun.add(key)
     return found

@@ -25,8 +25,10 @@ MAX_NAME = 250
 MAX_VALUE = 5_000  # of a tag; servers take that much since 2.0, newer ones 8,000
 MAX_PARAM = 6_000
 MODELS = frozenset(
-    ".bst .cbm .ckpt .gguf .h5 .joblib .keras .onnx .pb .pickle .pkl .pt .pth .rds .safetensors"
-    " .tflite .ubj".split()
+    (
+        *(".bst", ".cbm", ".ckpt", ".gguf", ".h5", ".joblib", ".keras", ".onnx", ".pb", ".pickle"),
+        *(".pkl", ".pt", ".pth", ".rds", ".safetensors", ".tflite", ".ubj"),
+    )
 )
 
 

@@ -71,7 +71,13 @@ class Writer:
         state.mkdir(parents=True, exist_ok=True)
         with (state / "tracking.log").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ml_experiment.services.writer", str(folder), *([run] if run else [])],
+                [
+                    sys.executable,
+                    "-m",
+                    "ml_experiment.services.writer",
+                    str(folder),
+                    *([run] if run else []),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -144,7 +150,8 @@ class Writer:
             return f"MLflow: {where}: {problem}; {kept}, the next run or `ml-experiment track` sends them"
         sent, again = told.get("sent", 0), told.get("others", 0)
         more = f", and {again} of earlier runs" if again else ""
-        return f"MLflow: {sent} jobs logged{more} · {where} · to look: `ml-experiment ui`"
+        jobs = "1 job" if sent == 1 else f"{sent} jobs"
+        return f"MLflow: {jobs} logged{more} · {where} · to look: `ml-experiment ui`"
 
 
 def _told(line: bytes) -> dict[str, Any] | None:

@@ -14,7 +14,9 @@ VALUES = st.floats(allow_nan=True, allow_infinity=True)
 
 def record(**more: Any) -> dict[str, Any]:
     return {
-        "boot": [{"blas": [{"library": "libopenblas.so", "kernel": "Haswell"}], "platform": {"cpu": "A"}}],
+        "boot": [
+            {"blas": [{"library": "libopenblas.so", "kernel": "Haswell"}], "platform": {"cpu": "A"}}
+        ],
         "environment": {"distributions": {"numpy": "2.1"}, "python": "3.11.7"},
         "inputs": {"data.csv": {"hash": "1"}},
         "job": "fit",
@@ -39,7 +41,9 @@ def test_bytes_count_where_there_is_no_metric() -> None:
 def test_what_was_declared_explains_everything() -> None:
     other = {"metrics": {"accuracy": 0.5}}
     assert compare.unexplained(record(), record(key_digest="other", **other)) is None
-    assert compare.unexplained(record(), record(inputs={"data.csv": {"hash": "9"}}, **other)) is None
+    assert (
+        compare.unexplained(record(), record(inputs={"data.csv": {"hash": "9"}}, **other)) is None
+    )
 
 
 def test_what_is_not_declared_is_named() -> None:

@@ -41,7 +41,7 @@ def record(**more: Any) -> dict[str, Any]:
 
 
 def run(curves: Any = (), **more: Any) -> tracked.Run:
-    return tracked.of_record(record(**more), LINE, lambda path, digest: "maker", dict(curves))
+    return tracked.of_record(record(**more), LINE, lambda *_: "maker", dict(curves))
 
 
 @given(st.text())

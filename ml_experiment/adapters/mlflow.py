@@ -30,7 +30,7 @@ from mlflow.entities import (
     LoggedModelOutput,
     Metric,
     Param,
-    RunTag,
+    Run,
     ViewType,
 )
 from mlflow.exceptions import MlflowException
@@ -64,11 +64,11 @@ class Tracker:
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
         self.folder = folder
-        with _trouble(self.uri):
+        with _trouble():
             if file := _sqlite_file(uri):
                 create_store(file)
         self.probe()
-        with _trouble(self.uri):
+        with _trouble():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._experiments: dict[str, str] = {}
 
@@ -79,7 +79,7 @@ class Tracker:
             TrackingError: it is locked, or no database.
         """
         if file := _sqlite_file(self.uri):
-            with _trouble(self.uri), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
+            with _trouble(), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.rollback()
 
@@ -90,21 +90,23 @@ class Tracker:
             TrackingError: there is none to be had.
         """
         if name not in self._experiments:
-            with _trouble(self.uri):
+            with _trouble():
                 known = self.client.get_experiment_by_name(name)
                 if known is not None and known.lifecycle_stage != "active":
                     raise TrackingError(f"the experiment {name} was deleted there")
-                if known is None:
-                    embedded = _sqlite_file(self.uri) is not None
-                    place = self.folder.resolve() / ARTIFACTS / urllib.parse.quote(name, safe="")
-                    location = place.as_uri() if embedded else None
-                    made = self.client.create_experiment(name, artifact_location=location)
-                self._experiments[name] = known.experiment_id if known else made
+                self._experiments[name] = known.experiment_id if known else self._found(name)
         return self._experiments[name]
+
+    def _found(self, name: str) -> str:
+        """Make an experiment. Artifacts of an embedded database are beside it."""
+        place = self.folder.resolve() / ARTIFACTS / urllib.parse.quote(name, safe="")
+        location = place.as_uri() if _sqlite_file(self.uri) else None
+        made: str = self.client.create_experiment(name, artifact_location=location)
+        return made
 
     def exists(self, run_id: str) -> bool:
         """Whether a run that was sent is still there, be it in the bin."""
-        with _trouble(self.uri):
+        with _trouble():
             try:
                 self.client.get_run(run_id)
             except MlflowException as error:
@@ -129,10 +131,10 @@ class Tracker:
             if found.info.status != "RUNNING"
         }
 
-    def _search(self, experiment: str, wanted: str) -> Iterator[object]:
+    def _search(self, experiment: str, wanted: str) -> Iterator[Run]:
         place, token = [self.experiment(experiment)], None
         while True:
-            with _trouble(self.uri):
+            with _trouble():
                 page = self.client.search_runs(place, wanted, ViewType.ALL, 1000, page_token=token)
             yield from page
             token = page.token
@@ -163,7 +165,7 @@ class Tracker:
             TrackingError: the server does not answer, or refuses everything.
             RefusedError: the server refuses this run.
         """
-        with _trouble(self.uri):
+        with _trouble():
             place = self.experiment(run.experiment)
             run_id = existing or self._create(place, run, parent)
             logged = [self._model(place, run, run_id, model, file) for model, file in models]
@@ -184,7 +186,7 @@ class Tracker:
 
     def end(self, run_id: str, status: str, end: int) -> None:
         """End a run that others are nested in."""
-        with _trouble(self.uri):
+        with _trouble():
             self.client.set_terminated(run_id, status, end)
 
     def _create(self, place: str, run: tracked.Run, parent: str | None) -> str:
@@ -282,7 +284,7 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 @contextmanager
-def _trouble(uri: str) -> Iterator[None]:
+def _trouble() -> Iterator[None]:
     """Every exception as one of two: the server is the trouble, or one run that it refuses."""
     try:
         yield
@@ -292,7 +294,7 @@ def _trouble(uri: str) -> Iterator[None]:
         if error.error_code in _REFUSALS:
             raise RefusedError(" ".join(str(error).split())[:200]) from None
         raise TrackingError(told(error)) from None
-    except Exception as error:  # MLflow lets through what its database layers raise
+    except Exception as error:  # noqa: BLE001  # MLflow lets through what its database layers raise
         raise TrackingError(told(error)) from None
 
 

@@ -92,7 +92,9 @@ class Session:
     def open(self) -> Recorder:
         """Where this run's jobs are recorded; the run itself is, when this is first called."""
         if self.recorder is None:
-            run = f"{utc(self.begun)[:19].replace('-', '').replace(':', '')}Z-{secrets.token_hex(3)}"
+            run = (
+                f"{utc(self.begun)[:19].replace('-', '').replace(':', '')}Z-{secrets.token_hex(3)}"
+            )
             folder = self.folder
             self.recorder = Recorder(folder, self.plan, run, _metadata(folder))
             records.append(records.runs_file(folder), self._run(self.recorder))

@@ -82,7 +82,8 @@ def sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
     def show(told: dict[str, Any] | None) -> None:
         nonlocal said
         if told is None:
-            bar.stop()
+            if said and bar.console.is_terminal:
+                bar.stop()
             return
         sent, waiting = told.get("sent", 0) + told.get("others", 0), told.get("waiting", 0)
         bar.update(task, completed=sent, total=sent + waiting)

@@ -261,7 +261,9 @@ def _ui(commands: object) -> None:
         "ml-experiment ui",
         "ml-experiment ui --port 5001",
     )
-    command.add_argument("--port", type=_positive, metavar="N", help="its port (the first from 5000)")
+    command.add_argument(
+        "--port", type=_positive, metavar="N", help="its port (the first from 5000)"
+    )
 
 
 def _positive(text: str) -> int:

@@ -18,34 +18,40 @@ FEW = 4  # metrics on a line
 
 def runs(options: argparse.Namespace) -> int:
     """`ml-experiment runs`."""
-    from ml_experiment.ending import duration
     from ml_experiment.services import runs as service
 
     rows: Sequence[Any]
-    lines = []
     if options.run:
         rows = service.jobs(Path.cwd(), options.run)
-        head = ("job", "state", "took", "seed", "metrics")
-        for row in rows:
-            seed = "–" if row.seed is None else str(row.seed)
-            lines.append((row.job, row.state, duration(row.seconds), seed, _metrics(row.metrics)))
+        lines = [("job", "state", "took", "seed", "metrics"), *map(_job, rows)]
     else:
         rows = service.runs(Path.cwd())[-options.last :]
-        head = ("when", "run", "what", "jobs", "took", "metrics")
-        for row in rows:
-            jobs = f"{row.finished} done" + (f", {row.failed} failed" if row.failed else "")
-            jobs += f" ({row.state})" if row.state not in ("finished", "failed") else ""
-            what = " ".join([row.experiment, *_asked(row.command)])
-            came = f"{row.job}: {_metrics(row.metrics)}" if row.job else ""
-            when = row.started.replace("T", " ")[:16]
-            lines.append((when, row.run, what, jobs, duration(row.seconds), came))
+        lines = [("when", "run", "what", "jobs", "took", "metrics"), *map(_run, rows)]
     if options.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
-    elif lines:
-        print(_columns([head, *lines]))
+    elif rows:
+        print(_columns(lines))
     else:
         print("nothing was run yet", file=sys.stderr)
     return 0
+
+
+def _job(row: Any) -> tuple[str, ...]:
+    from ml_experiment.ending import duration
+
+    seed = "–" if row.seed is None else str(row.seed)
+    return row.job, row.state, duration(row.seconds), seed, _metrics(row.metrics)
+
+
+def _run(row: Any) -> tuple[str, ...]:
+    from ml_experiment.ending import duration
+
+    jobs = f"{row.finished} done" + (f", {row.failed} failed" if row.failed else "")
+    jobs += f" ({row.state})" if row.state not in ("finished", "failed") else ""
+    what = " ".join([row.experiment, *_asked(row.command)])
+    came = f"{row.job}: {_metrics(row.metrics)}" if row.job else ""
+    when = row.started.replace("T", " ")[:16]
+    return when, row.run, what, jobs, duration(row.seconds), came
 
 
 def track(options: argparse.Namespace) -> int:

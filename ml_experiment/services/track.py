@@ -238,10 +238,9 @@ class Sender:
             if path in models:
                 small = there is not None and entry["size"] <= MODEL_BYTES and there.is_file()
                 logged.append((models[path], there if small else None))
-            elif there and entry["size"] <= ARTIFACT_BYTES:
-                if entry.get("files", 1) <= ARTIFACT_FILES:
-                    name = Path(path).name
-                    files[name if name not in files else path] = there
+            elif there and _is_small(entry):
+                name = Path(path).name
+                files[name if name not in files else path] = there
         return files, logged
 
     def _unchanged(self, record: Line, path: str) -> bool:
@@ -264,6 +263,11 @@ def track(folder: Path, uri: str, heard: Callable[[Sender], None]) -> Sender:
         where = tracking.shown(uri, folder)
         raise TrackingError(f"{where}: {error}; {len(sender.pending)} records wait") from None
     return sender
+
+
+def _is_small(entry: Mapping[str, Any]) -> bool:
+    small: bool = entry["size"] <= ARTIFACT_BYTES
+    return small and entry.get("files", 1) <= ARTIFACT_FILES
 
 
 @contextmanager

@@ -50,7 +50,7 @@ class Writer:
                 selector.register(0, selectors.EVENT_READ)
                 selector.select(PAUSE if self.problem else None)
             self.listen()
-            if not self.closed and (not self.problem or time.monotonic() - tried >= PAUSE):
+            if not self.problem or time.monotonic() - tried >= PAUSE:
                 tried = time.monotonic()
                 self.attempt()
         if not self.over:

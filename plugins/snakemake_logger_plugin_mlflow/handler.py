@@ -10,14 +10,11 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
-
-if TYPE_CHECKING:
-    from ml_experiment.adapters.snakemake_events import Session
 
 
 @dataclass
@@ -48,7 +45,7 @@ class LogHandler(LogHandlerBase):
         from ml_experiment.adapters import snakemake, snakemake_events
 
         self.close_experiment = snakemake.close
-        self.session: "Session | None" = None
+        self.session: Any = None
         self.trouble: Exception | None = None
         if self.common_settings.dryrun:
             snakemake.dry_run()

@@ -22,7 +22,7 @@ from ml_experiment import hashing, records
 from tests.e2e.project import Make, Project
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Dataset, Run
 
 TWO = (
     "name: two\nsteps:\n  a: {run: 'python a.py {outputs.o}', outputs: {o: o.txt}}\n"
@@ -44,6 +44,11 @@ def job_runs(project: Project, uri: str | None = None, experiment: str | None = 
         places = list(client.search_experiments())
     found = client.search_runs([place.experiment_id for place in places], max_results=5000)
     return [run for run in found if run.data.tags.get("ml_experiment.kind") == "job"]
+
+
+def datasets(run: Run) -> list[Dataset]:
+    assert run.inputs is not None
+    return [given.dataset for given in run.inputs.dataset_inputs]
 
 
 def recorded(project: Project) -> list[dict[str, Any]]:
@@ -84,11 +89,12 @@ def test_a_run_has_parameters_metrics_datasets_and_seed(tracked: Project) -> Non
     assert fit.data.params == {"method": "mean", "low": "1", "high": "5", "seed": "724125127"}
     assert fit.data.metrics == tracked.json("results/fit/method=mean/seed-1/metrics.json")
     assert fit.info.status == "FINISHED"
-    (dataset,) = [given.dataset for given in fit.inputs.dataset_inputs]
+    (dataset,) = datasets(fit)
     table = "results/prepare/table.csv"
     assert (dataset.name, dataset.digest) == (table, tracked.files()[table])
     assert json.loads(dataset.source)["run"] == runs["prepare"].info.run_id
     assert runs["prepare"].data.tags["ml_experiment.seed"] == "null"
+    assert fit.outputs is not None
     assert fit.outputs.model_outputs, "model.json is declared as `model`"
 
 
@@ -128,7 +134,9 @@ def test_a_record_says_how_an_output_was_made(finished: Project) -> None:
 
 def test_a_hand_written_rule_has_its_boot_report_and_seed(finished: Project) -> None:
     (record,) = (r for r in recorded(finished) if r["job"] == "byhand")
-    (boot,) = records.details(records.files(finished.folder)[0], [record["id"]])[record["id"]]["boot"]
+    (boot,) = records.details(records.files(finished.folder)[0], [record["id"]])[record["id"]][
+        "boot"
+    ]
     assert record["seed"] == boot["seed"]
 
 
@@ -339,7 +347,7 @@ def test_a_foreign_snakefile_is_tracked(tmp_path: Path) -> None:
     runs = {run.info.run_name: run for run in job_runs(project, experiment="tutorial")}
     assert len(runs) == 6
     mapped = runs["bwa_map/sample=A"]
-    assert [d.dataset.name for d in mapped.inputs.dataset_inputs] == [
+    assert [dataset.name for dataset in datasets(mapped)] == [
         "data/genome.fa",
         "data/samples/A.fastq",
     ]
