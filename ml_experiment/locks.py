@@ -15,7 +15,7 @@ def locked(folder: Path) -> dict[str, str]:
     Read are requirements*.txt, *.lock in that form, and environment.yml of conda.
 
     Raises:
-        UserError: an environment.yml that is no YAML.
+        ExperimentError: an environment.yml that is no YAML.
     """
     found: dict[str, str] = {}
     for file in sorted([*folder.glob("requirements*.txt"), *folder.glob("*.lock")]):

@@ -87,12 +87,12 @@ def sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
             return
         sent, waiting = told.get("sent", 0) + told.get("others", 0), told.get("waiting", 0)
         bar.update(task, completed=sent, total=sent + waiting)
-        if said or time.monotonic() - begun < QUIET:
+        if said or not waiting or time.monotonic() - begun < QUIET:
             return
         said = True
         if bar.console.is_terminal:
             bar.start()
         else:
-            print(f"MLflow: sending, {waiting} jobs wait", file=stream, flush=True)
+            print(f"MLflow: still sending, {waiting} to go", file=stream, flush=True)
 
     return show
