@@ -168,7 +168,7 @@ def of_record(
             "wildcards": record["wildcards"],
         }
     )
-    source = next(iter(code), record["rule"])
+    source = _script(record.get("key") or {}, code) or record["rule"]
     commit = (line.get("git") or {}).get("commit")
     return Run(
         key=f"record:{record['id']}",
@@ -193,6 +193,13 @@ _STATUS = {"finished": "FINISHED", "found": "FINISHED", "failed": "FAILED", "kil
 def milliseconds(moment: str) -> int:
     """A record's time in ms since 1970."""
     return round(dt.datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def _script(key: Mapping[str, Any], code: Iterable[str]) -> str | None:
+    """The file that a job runs first, among those that its key names."""
+    function = str(key.get("call", "")).partition(":")[0].replace(".", "/")
+    own = [f for f in code if f == f"{function}.py" or f in str(key.get("run", ""))]
+    return next(iter([*own, *code]), None)
 
 
 def _source(name: str, commit: str | None) -> dict[str, str]:

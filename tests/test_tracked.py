@@ -80,6 +80,13 @@ def test_tags_say_what_made_it_and_of_what() -> None:
     assert run(seed=None).tags["ml_experiment.seed"] == "null"
 
 
+def test_the_source_is_the_script_and_not_what_it_imports() -> None:
+    code = {"a/data.py": "1", "b/fit.py": "2"}
+    for key in ({"call": "b.fit:fit"}, {"run": "python b/fit.py {outputs.x}"}):
+        assert run(code=code, key=key).tags["mlflow.source.name"] == "b/fit.py"
+    assert run(code={}, key=None).tags["mlflow.source.name"] == "fit"
+
+
 def test_what_is_too_long_for_a_tag_is_in_an_artifact() -> None:
     inputs = {f"data/{index}": {"hash": "a" * 32} for index in range(500)}
     found = run(inputs=inputs)

@@ -41,6 +41,7 @@ from ml_experiment.errors import MLExperimentError
 
 ARTIFACTS = "mlartifacts"  # beside the embedded database
 MODEL_BYTES = 20_000_000  # a larger model is described, and its bytes stay where they are
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the page is one of prompts
 LOCKED = 3.0  # seconds to wait for another program that writes into the database
 BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # as many as a log_batch may have
 
@@ -101,7 +102,7 @@ class Tracker:
         """Make an experiment. Artifacts of an embedded database are beside it."""
         place = self.folder.resolve() / ARTIFACTS / urllib.parse.quote(name, safe="")
         location = place.as_uri() if _sqlite_file(self.uri) else None
-        made: str = self.client.create_experiment(name, artifact_location=location)
+        made: str = self.client.create_experiment(name, location, tags=KIND)
         return made
 
     def exists(self, run_id: str) -> bool:

@@ -137,14 +137,13 @@ class Sender:
             return
         run = tracked.of_record(record, line, self._maker(book), self._curves(record))
         files, models = self._files(record, run)
-        self.sent.append(str(record["run"]))
         try:
             parent = self._parent(tracker, book, line, record)
             existing = self._existing(tracker, book, run)
             book.begin(key)
             book.complete(key, tracker.send(run, parent, files, models, existing))
+            self.sent.append(str(record["run"]))
         except RefusedError as error:
-            self.sent.pop()
             self.refused[record["job"]] = str(error)
 
     def _existing(self, tracker: Tracker, book: ledger.Ledger, run: tracked.Run) -> str | None:
