@@ -35,6 +35,7 @@ help:  ## This list
 # No build isolation: hatchling is in the lock, so that this needs no network.
 .venv/installed: .venv/locked pyproject.toml
 	@$(PIP) install --root-user-action=ignore --no-deps --no-build-isolation --editable .
+	@python -m compileall -qq ml_experiment plugins  # every job imports the boot folder
 	@touch $@
 
 .PHONY: setup

@@ -131,8 +131,9 @@ def until_sent(form: str, jobs: int, command: str, most: float, rounds: int) -> 
             rounds,
             ours=lambda: run(RUN, ours, jobs, runs=jobs),
             bare=lambda: run(BARE_RUN, peers["bare"], jobs, runs=0),
-            logging=lambda: run(BARE_RUN, peers["logging"], jobs, runs=jobs),
         )
+        # Once: minutes, and nowhere near the target.
+        log = run(BARE_RUN, peers["logging"], jobs, runs=jobs)
     return [
         row(
             f"{form}, until in MLflow, wall",
@@ -143,7 +144,7 @@ def until_sent(form: str, jobs: int, command: str, most: float, rounds: int) -> 
         row(
             f"{form}, peer logs itself, wall",
             walls(taken["ours"]),
-            walls(taken["logging"]),
+            [log.wall] * rounds,
             Target("ratio", 0.5),
         ),
     ]

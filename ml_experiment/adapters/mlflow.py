@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -168,7 +169,11 @@ class Tracker:
         """
         with _trouble():
             place = self.experiment(run.experiment)
-            run_id = existing or self._create(place, run, parent)
+            artifacts = None
+            if existing is None:
+                run_id, artifacts = self._create(place, run, parent)
+            else:
+                run_id = existing
             logged = [self._model(place, run, run_id, model, file) for model, file in models]
             self._batch(run, run_id)
             datasets = [_dataset(dataset) for dataset in run.datasets]
@@ -178,9 +183,10 @@ class Tracker:
                 outputs = [LoggedModelOutput(model_id, 0) for model_id in logged]
                 self.client.log_outputs(run_id, outputs)
             if files or run.whole:
-                with tempfile.TemporaryDirectory() as stage:
-                    _stage(Path(stage), files, run.whole)
-                    self.client.log_artifacts(run_id, stage)
+                with _stage_for(artifacts) as (stage, there):
+                    _stage(stage, files, run.whole)
+                    if not there:
+                        self.client.log_artifacts(run_id, str(stage))
             if run.end is not None:
                 self.client.set_terminated(run_id, run.status, run.end)
         return run_id
@@ -190,12 +196,12 @@ class Tracker:
         with _trouble():
             self.client.set_terminated(run_id, status, end)
 
-    def _create(self, place: str, run: tracked.Run, parent: str | None) -> str:
+    def _create(self, place: str, run: tracked.Run, parent: str | None) -> tuple[str, str]:
+        """Its id, and where its artifacts go."""
         nested = {"mlflow.parentRunId": parent} if parent else {}
         tags = {**run.found, **run.tags, **nested}
         made = self.client.create_run(place, start_time=run.start, tags=tags, run_name=run.name)
-        run_id: str = made.info.run_id
-        return run_id
+        return made.info.run_id, made.info.artifact_uri
 
     def _batch(self, run: tracked.Run, run_id: str) -> None:
         """Parameters and metrics: in one call, unless they are many."""
@@ -219,8 +225,7 @@ class Tracker:
             place, name=model.name, source_run_id=run_id, tags=tags, params=dict(run.params)
         )
         model_id: str = made.model_id
-        with tempfile.TemporaryDirectory() as stage:
-            folder = Path(stage)
+        with _stage_for(made.artifact_location) as (folder, there):
             name = Path(model.path).name
             flavor = {"file": name, "md5": model.digest, "path": model.path}
             described = Model(
@@ -230,8 +235,9 @@ class Tracker:
             described.save(str(folder / "MLmodel"))
             (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in model.requirements))
             if file is not None:
-                _link(file, folder / name)
-            self.client.log_model_artifacts(model_id, stage)
+                shutil.copyfile(file, folder / name)
+            if not there:
+                self.client.log_model_artifacts(model_id, str(folder))
         self.client.finalize_logged_model(model_id, "READY")
         return model_id
 
@@ -264,24 +270,32 @@ def _dataset(dataset: tracked.Dataset) -> DatasetInput:
     return DatasetInput(made, [InputTag("mlflow.data.context", "input")])
 
 
+@contextmanager
+def _stage_for(uri: str | None) -> Iterator[tuple[Path, bool]]:
+    """A folder to lay artifacts out in, and whether that is where they belong.
+
+    A folder of this machine is written directly: through the client it costs 4 ms a run.
+    """
+    if uri is not None and uri.startswith("file://"):
+        folder = Path(urllib.request.url2pathname(urllib.parse.urlsplit(uri).path))
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder, True
+    else:
+        with tempfile.TemporaryDirectory() as stage:
+            yield Path(stage), False
+
+
 def _stage(folder: Path, files: Mapping[str, Path], whole: str | None) -> None:
-    """Lay out artifacts as they are to be sent, by links where the file system has them."""
+    """Lay out artifacts as they are to be sent."""
     for name, file in files.items():
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if file.is_dir():
-            shutil.copytree(file, target, copy_function=_link)
+            shutil.copytree(file, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
         else:
-            _link(file, target)
+            shutil.copyfile(file, target)
     if whole:
         (folder / "record.json").write_text(whole, "utf-8")
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(os.path.realpath(source), target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ few seconds more. Standard output is for the end only, one line of JSON for each
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import selectors
@@ -117,7 +118,9 @@ class Writer:
 
 
 def main() -> None:
-    """The process."""
+    """The process. It yields to the workflow, and does not look for garbage among MLflow's modules."""
+    os.nice(5)
+    gc.freeze()
     Writer(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None).loop()
 
 
