@@ -25,7 +25,8 @@ from bench import (
     walls,
 )
 
-from ml_experiment import hashing, records, staleness, workspace
+from ml_experiment import hashing, staleness, workspace
+from ml_experiment.digests import Digests
 from ml_experiment.plan import Plan
 
 
@@ -47,18 +48,21 @@ def ran(folder: Path) -> int:
 
 
 def _records(plan: Plan, units: list[staleness.Unit]) -> Iterator[dict[str, Any]]:
-    digests = records.Digests(plan.folder)
+    digests = Digests(plan.folder)
     for unit in units:
         yield {
-            "command": "bash -euo pipefail -c " + " ".join(unit.inputs),
+            "attempt": 1,
             "ended": "2026-01-01T00:00:01.000Z",
-            "inputs": {path: digests.entry(path) for path in unit.inputs},
+            "inputs": digests.entries(unit.inputs),
             "job": unit.job,
-            "key": unit.key,
+            "id": hashing.of_text(unit.job),
             "key_digest": unit.key_digest,
             "key_file": unit.key_file,
-            "outputs": {path: digests.entry(path) for path in unit.outputs},
+            "outputs": digests.entries(unit.outputs),
+            "log": f"logs/{unit.job}.log",
+            "metrics": {"value": 0.5},
             "rule": unit.job.split("/", maxsplit=1)[0],
+            "run": "20260101T000000Z-000000",
             "seed": 1,
             "started": "2026-01-01T00:00:00.000Z",
             "state": "finished",
