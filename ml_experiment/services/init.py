@@ -36,7 +36,10 @@ steps: {}
 """,
 }
 IGNORE = ".gitignore"
-IGNORED = ("/.snakemake/", "/.ml_experiment/", "/results*/", "/logs*/", "__pycache__/", "/.venv/")
+IGNORED = (
+    "/.snakemake/", "/.ml_experiment/", "/results*/", "/logs*/", "/mlflow.db*", "/mlartifacts/",
+    "__pycache__/", "/.venv/",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,22 @@ def test_the_torch_example(tmp_path: Path) -> None:
     for name in ("results/train/seed-0/live", "results/train/seed-1/live"):
         assert whole.files(name) == interrupted.files(name)
     assert (whole.folder / "results/train/summary.csv").read_text().count(",2,") == 2
+    _has_its_curve_in_mlflow(whole)
+
+
+def _has_its_curve_in_mlflow(project: Project) -> None:
+    """Without a line of tracking code but DVCLive's."""
+    from mlflow import MlflowClient
+
+    assert project.ours("track").returncode == 0
+    client = MlflowClient(f"sqlite:///{project.folder / 'mlflow.db'}")
+    place = client.get_experiment_by_name("torch")
+    assert place is not None
+    runs = client.search_runs([place.experiment_id], "tags.`ml_experiment.rule` = 'train'")
+    (run,) = (run for run in runs if run.info.run_name == "train/seed-1")
+    logged = client.get_metric_history(run.info.run_id, "train/loss")
+    known = metrics.read(project.folder / "results/train/seed-1/live").curves["train/loss"]
+    assert [(point.step, point.value) for point in logged] == list(known)
 
 
 @pytest.mark.engine("Rscript")
