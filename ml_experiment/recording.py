@@ -7,7 +7,6 @@ of a foreign Snakefile, what Snakemake tells is recorded.
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -169,7 +168,7 @@ class Recorder:
     def key(self, path: str) -> dict[str, Any]:
         """The content of a key file; it does not change while a workflow runs."""
         if path not in self._keys:
-            self._keys[path] = _json(self.folder / path)
+            self._keys[path] = staleness.read_json(self.folder / path)
         return self._keys[path]
 
     def _add(self, record: dict[str, Any]) -> None:
@@ -324,11 +323,3 @@ def utc(seconds: float) -> str:
     """A moment as it stands in records, such as `2026-11-25T20:06:45.123Z`."""
     moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -224,7 +224,7 @@ def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]
         if rule in plan.steps or rule.removesuffix(".table") in plan.steps:
             continue
         key_file = record["key_file"]
-        key = _read_json(plan.folder / key_file) if key_file else {}
+        key = read_json(plan.folder / key_file) if key_file else {}
         inputs = tuple(path for path in record["inputs"] if path != key_file)
         outputs = tuple(record["outputs"])
         found.append(Unit(job, rule, key_file or "", key, keys.digest(key), inputs, outputs))
@@ -241,7 +241,8 @@ def is_key(path: str) -> bool:
     return path.startswith(f"{STATE}/keys")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a key file; an empty one where there is none."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):

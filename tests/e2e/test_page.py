@@ -7,14 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
 from tests.e2e.project import Project
-from tests.e2e.test_tracking import job_runs
+from tests.e2e.test_tracking import answers, job_runs
 
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -37,7 +35,7 @@ def test_a_run_on_the_page(finished: Project, tmp_path: Path) -> None:
         )
     try:
         address = f"http://127.0.0.1:{port}"
-        _wait(address)
+        answers(address)
         path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         shown = _dom(f"{address}/{path}", tmp_path)
     finally:
@@ -52,17 +50,6 @@ def test_a_run_on_the_page(finished: Project, tmp_path: Path) -> None:
     ):
         assert expected in shown
     assert f"page will be at {address}" in (tmp_path / "log").read_text()
-
-
-def _wait(address: str) -> None:
-    for _ in range(600):
-        try:
-            urlopen(f"{address}/health", timeout=1).close()
-        except OSError:
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("MLflow's server does not answer")
 
 
 def _dom(address: str, folder: Path) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -362,6 +363,18 @@ def test_a_foreign_snakefile_is_tracked(tmp_path: Path) -> None:
 # ---- faults --------------------------------------------------------------------------------------
 
 
+def answers(address: str) -> None:
+    """Wait until a server of MLflow's answers."""
+    for _ in range(600):
+        try:
+            urlopen(f"{address}/health", timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"no server of MLflow's answers at {address}")
+
+
 class Server:
     """A real MLflow server that can be killed and started again at the same address."""
 
@@ -374,8 +387,6 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        from urllib.request import urlopen
-
         store = f"sqlite:///{self.folder / 'server.db'}"
         words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
@@ -386,14 +397,7 @@ class Server:
                 words, cwd=self.folder, env={**os.environ, **quiet}, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
-        for _ in range(600):
-            try:
-                urlopen(f"{self.uri}/health", timeout=1).close()
-            except OSError:
-                time.sleep(0.1)
-            else:
-                return
-        raise RuntimeError((self.folder / "server.log").read_text())
+        answers(self.uri)
 
     def kill(self) -> None:
         if self.process is not None:
