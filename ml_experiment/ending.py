@@ -10,10 +10,9 @@ from typing import Any
 
 from ml_experiment import metrics, overrides
 from ml_experiment.errors import MLExperimentError
+from ml_experiment.launch import TAIL
 from ml_experiment.placeholders import as_text
 from ml_experiment.plan import Job, Plan
-
-TAIL = 20  # lines of a failed job's log
 
 
 def card(

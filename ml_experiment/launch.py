@@ -21,6 +21,7 @@ from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan
 
 BOOT = Path(__file__).parent / "boot"
+TAIL = 20  # lines of a failed job's log that are kept
 MAX_COMMAND = 60_000  # bytes of command and of prefix: the kernel takes 128 KiB for both
 
 
@@ -42,8 +43,9 @@ def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, An
 def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool) -> str:
     """What the job's shell runs.
 
-    The boot report begins empty, the output goes to the log, and the report ends with the exit
-    status of a command that failed: Snakemake does not tell it.
+    The boot report begins empty, and the output goes to the log. Of a command that fails the
+    report ends with the exit status, which Snakemake does not tell, and is kept, with the end of
+    the log, where the next attempt does not overwrite them (`recording.Failure`).
     """
     given = values(plan, job, checkpoints)
     limit = seconds(job.case.work.timeout)
@@ -51,7 +53,10 @@ def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool)
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
     launched = f"{prefix(plan, job, given, resumed=resumed)} exec {shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
-    told = f"{{ status=$?; echo '{{\"status\":'$status'}}' >> {boot}; (exit $status); }}"
+    told = (
+        f"{{ status=$?; echo '{{\"status\":'$status'}}' >> {boot}; cp {boot} {boot}.$$; "
+        f"tail -n {TAIL} {log} > {boot}.$$.log; (exit $status); }}"
+    )
     return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
 
 

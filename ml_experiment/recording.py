@@ -7,14 +7,16 @@ of a foreign Snakefile, what Snakemake tells is recorded.
 from __future__ import annotations
 
 import datetime as dt
+import glob
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_experiment import keys, locks, metrics, records, redact, staleness
 from ml_experiment.digests import Digests, Stat
+from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Job, Plan, by_hand_id
@@ -45,6 +47,14 @@ class Started:
     resources: Mapping[str, Any]
     at: float
     stats: Mapping[str, Stat | None]
+
+
+class Failure(NamedTuple):
+    """What an attempt that failed has left: boot report, exit status, the end of its log."""
+
+    boot: list[Line]
+    status: int | None
+    tail: str
 
 
 @dataclass
@@ -110,9 +120,25 @@ class Recorder:
         self._add(record)
         return record
 
-    def failed(self, started: Started, at: float, tail: str) -> dict[str, Any]:
+    def failure(self, started: Started) -> Failure:
+        """What the attempt that failed has left; the next one may be running already."""
+        boot = self._boot_file(started)
+        kept = _kept(boot, started.at - CLOCKS) if boot else None
+        if kept is None:
+            tail = last_lines(self.folder / started.log) if started.log else ""
+            return Failure(self._boot(started), None, self.redactor.text(tail))
+        log = kept.with_name(f"{kept.name}.log")
+        lines = list(records.lines(kept))
+        status = next((int(line["status"]) for line in lines if "status" in line), None)
+        tail = last_lines(log)
+        for file in (kept, log):
+            file.unlink(missing_ok=True)
+        boots = [line for line in lines if "status" not in line]
+        return Failure(boots, status, self.redactor.text(tail))
+
+    def failed(self, started: Started, at: float, failure: Failure) -> dict[str, Any]:
         """Record an attempt that has failed, with the end of its log."""
-        record = {**self._record(started, "failed", at), "tail": self.redactor.text(tail)}
+        record = self._record(started, "failed", at, failure)
         self._add(record)
         return record
 
@@ -174,12 +200,14 @@ class Recorder:
     def _add(self, record: dict[str, Any]) -> None:
         record["id"] = records.add(self.file, record)
 
-    def _record(self, started: Started, state: str, at: float) -> dict[str, Any]:
+    def _record(
+        self, started: Started, state: str, at: float, failure: Failure | None = None
+    ) -> dict[str, Any]:
         key_file = next((path for path in started.inputs if staleness.is_key(path)), None)
         key = self.key(key_file) if key_file else None
         plan, job = self.plan, started.job
         attempt = self.attempts[started.name] = self.attempts.get(started.name, 0) + 1
-        boot, status = self._boot(started)
+        boot = failure.boot if failure else self._boot(started)
         made = started.outputs if state == "finished" else ()
         known = self.metadata(made[0]) if made and key is None else {}
         outputs = self.digests.entries(made)
@@ -193,7 +221,7 @@ class Recorder:
             "command": started.command,
             "ended": utc(at),
             "environment": self._environment(key, boot, known),
-            "exit_code": 0 if state == "finished" else status,
+            "exit_code": failure.status if failure else 0,
             "inputs": self._inputs(started),
             "job": started.name,
             "key": key,
@@ -212,6 +240,8 @@ class Recorder:
             "threads": job.case.work.threads if job else started.threads,
             "wildcards": dict(started.wildcards),
         }
+        if failure:
+            record["tail"] = failure.tail
         redacted: dict[str, Any] = self.redactor.data(record)
         return redacted
 
@@ -224,19 +254,22 @@ class Recorder:
                 entry["changed"] = True
         return entries
 
-    def _boot(self, started: Started) -> tuple[list[dict[str, Any]], int | None]:
-        """The boot report's lines of this attempt, and the exit status of a failed command."""
+    def _boot_file(self, started: Started) -> Path | None:
         if self.plan is None:
-            return [], None
+            return None
         job = started.job
         path = self.plan.boot(job) if job else self.plan.state("boot", f"{started.name}.jsonl")
-        lines, status = [], None
-        for line in records.lines(self.folder / path):
-            if "status" in line:
-                status = int(line["status"])
-            elif line.get("process", {}).get("began", 0.0) >= started.at - CLOCKS:
-                lines.append(line)  # that of a hand-written rule has earlier attempts as well
-        return lines, status
+        return self.folder / path
+
+    def _boot(self, started: Started) -> list[Line]:
+        """The boot report's lines of this attempt; a hand-written rule's has earlier ones as well."""
+        file = self._boot_file(started)
+        since = started.at - CLOCKS
+        return [
+            line
+            for line in (records.lines(file) if file else ())
+            if line.get("process", {}).get("began", 0.0) >= since
+        ]
 
     def _metrics(
         self, started: Started, outputs: Mapping[str, Mapping[str, Any]]
@@ -284,6 +317,17 @@ class Recorder:
             except MLExperimentError:
                 self._locks[name] = {}
         return self._locks[name]
+
+
+def _kept(boot: Path, since: float) -> Path | None:
+    """The report of the earliest attempt that failed since then; older ones are removed."""
+    kept = (f for f in boot.parent.glob(f"{glob.escape(boot.name)}.*") if f.suffix != ".log")
+    for time, file in sorted((file.stat().st_mtime, file) for file in kept):
+        if time >= since:
+            return file
+        file.unlink(missing_ok=True)
+        file.with_name(f"{file.name}.log").unlink(missing_ok=True)
+    return None
 
 
 def _params(

@@ -184,7 +184,7 @@ class Session:
         recorder, plan, job = self.open(), self.plan, started.job
         if self.display:
             self.display.failed(started.name)
-        tail = ending.last_lines(self.folder / started.log) if started.log else ""
+        failure = recorder.failure(started)
         if plan is not None:
             target = started.outputs[0] if job is None else ending.job_target(plan, job)
             self.failed[fields["jobid"]] = ending.card(
@@ -193,9 +193,9 @@ class Session:
                 ending.rerun(plan, target),
                 params={} if job is None else {**job.case.values, **job.case.params},
                 seed=None if job is None else plan.seed(job),
-                tail=tail,
+                tail=failure.tail,
             )
-        recorder.failed(started, fields["created"], tail)
+        recorder.failed(started, fields["created"], failure)
         if self.writer:
             self.writer.notify()
 
