@@ -50,7 +50,7 @@ def measure(rounds: int) -> list[Row]:
         small = [seconds(OURS, many) for _ in range(rounds)]
     ours, peer = zip(*pairs, strict=True)
     return [
-        row("hash 1 GB (peer: hashlib on one core)", ours, peer, Target("ratio", 1 / 0.9)),
+        row("hash 1 GB (peer: hashlib on one core)", ours, peer, Target("ratio", 1.11)),
         row("hash 10,000 files of 1 kB", small, target=Target("ours", 2.0)),
     ]
 
