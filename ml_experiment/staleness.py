@@ -75,26 +75,33 @@ def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
         yield Unit(job.id, step.name, key_file, key, digest, tuple(paths), made)
 
 
+def edited(plan: Plan) -> dict[str, str]:
+    """Output -> digest, of every output that is there and not what its record says."""
+    recorded = records.read(record_file(plan)).finished
+    digests = Digests(plan.folder)
+    for record in recorded.values():
+        digests.learn(record["outputs"])
+    found = {}
+    for record in recorded.values():
+        for path, entry in record["outputs"].items():
+            digest = digests.of(path) if entry["hash"] is not None else None
+            if digest is not None and digest != entry["hash"]:
+                found[path] = digest
+    return found
+
+
 def keep_edited(plan: Plan) -> list[tuple[str, str]]:
     """Copy outputs that were edited by hand to where no run overwrites them.
 
     Returns:
         (output, copy) of each, relative to the workspace.
     """
-    recorded = records.read(record_file(plan)).finished
-    digests = Digests(plan.folder)
-    for record in recorded.values():
-        digests.learn(record["outputs"])
     kept = []
-    for record in recorded.values():
-        for path, entry in record["outputs"].items():
-            digest = digests.of(path)
-            if digest is None or digest == entry["hash"]:
-                continue
-            copy = plan.state("kept", f"{digest[:8]}/{path}")
-            if not (plan.folder / copy).exists():
-                _copy(plan.folder / path, plan.folder / copy)
-                kept.append((path, copy))
+    for path, digest in edited(plan).items():
+        copy = plan.state("kept", f"{digest[:8]}/{path}")
+        if not (plan.folder / copy).exists():
+            _copy(plan.folder / path, plan.folder / copy)
+            kept.append((path, copy))
     return kept
 
 

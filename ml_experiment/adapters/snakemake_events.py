@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from ml_experiment import atomic, compare, ending, host, keys, records, repository, tracking
+from ml_experiment import (
+    atomic,
+    compare,
+    ending,
+    host,
+    keys,
+    records,
+    repository,
+    staleness,
+    tracking,
+)
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
@@ -217,11 +227,22 @@ class Session:
                 elapsed = time.time() - self.begun
                 text = ending.summary(plan, self.ran, self.changes, len(self.failed), elapsed)
                 print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
-        elif plan is not None and self.display and not self.errors:
-            name = plan.experiment.name
-            print(f"{name}: nothing to do, everything is up to date", file=self.stream)
+        elif plan is not None and not self.errors:
+            self._nothing_to_do(plan)
         if self.writer is not None:
             self.writer.finish(self.stream, _sending(self.stream))
+
+    def _nothing_to_do(self, plan: Plan) -> None:
+        """Snakemake goes by time; an output with other bytes than its record says is named."""
+        edited = sorted(staleness.edited(plan))
+        for path in edited[:REMARKS]:
+            text = "is not what its record says: edited by hand, or made without a record"
+            print(f"{path} {text}", file=self.stream)
+        if len(edited) > REMARKS:
+            print(f"… and {len(edited) - REMARKS} more (`ml-experiment status`)", file=self.stream)
+        if self.display:
+            state = "" if edited else ", everything is up to date"
+            print(f"{plan.experiment.name}: nothing to do{state}", file=self.stream)
 
     def _found(self) -> list[str]:
         """Outputs without a record get one, unless something failed."""

@@ -167,6 +167,7 @@ def test_an_output_behind_a_link_that_leaves_is_refused(make: Make, tmp_path: Pa
 def test_what_was_edited_by_hand_is_kept(small: Project) -> None:
     small.write("results/report/report.txt", "my own words\n")
     assert small.ours("status", "report").stdout.startswith("report: edited\n")
+    assert "results/report/report.txt is not what its record says" in small.snakemake().stderr
     done = small.snakemake("--forcerun", "report")
     assert done.returncode == 0
     assert "results/report/report.txt was edited by hand" in done.stderr
