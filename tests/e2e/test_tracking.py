@@ -572,20 +572,22 @@ def test_records_that_cannot_be_written_do_not_stop_a_run(make: Make) -> None:
 
 
 def test_two_runs_at_once(make: Make) -> None:
-    project = make(TWO.replace("seeding: none", "seeding: none, replicates: 9"), a_py=A)
+    step = "{run: 'echo x > {outputs.o}', outputs: {o: o}, seeding: none, replicates: 9}"
+    project = make(f"name: two\nsteps:\n  a: {step}\n  b: {step}\n")
     project.tracked = True
-    words = ("snakemake", "--cores", "1", "--nolock")
-    found = []
-    threads = [
-        threading.Thread(target=lambda t=target: found.append(project.call(*words, t)))
-        for target in ("results/a/o.txt", "results/b/seed-3/p.txt")
-    ]
-    project.write("results/a/o.txt", "x")  # so that neither makes what the other makes
+    found: dict[str, subprocess.CompletedProcess[str]] = {}
+
+    def run(step: str) -> None:
+        outputs = [f"results/{step}/seed-{replicate}/o" for replicate in range(9)]
+        found[step] = project.call("snakemake", "--cores", "1", "--nolock", *outputs)
+
+    threads = [threading.Thread(target=run, args=(step,)) for step in "ab"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [done.returncode for done in found] == [0, 0], found
+    assert {step: done.returncode for step, done in found.items()} == {"a": 0, "b": 0}, found
+    assert len(recorded(project)) == 18
     assert project.ours("track").returncode == 0
     assert_all_there(project)
 
