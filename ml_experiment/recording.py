@@ -152,16 +152,20 @@ class Recorder:
             for unit in staleness.units(plan)
         )
 
-    def found(self, at: float) -> list[str]:
-        """Record the outputs that are there although no record says how they were made.
+    def found(self, begun: float, at: float) -> list[str]:
+        """Record the outputs that were there when this run began, and no record says how made.
+
+        What is newer is left alone: another run in the same workspace may be making it.
 
         Returns:
             The names of their jobs.
         """
-        known = {*self.before.found, *self.before.finished, *self.attempts}
+        now = records.read(self.file)
+        known = {*now.found, *now.finished, *self.attempts}
         new = []
         for unit in staleness.units(self.plan) if self.plan else ():
-            if unit.job in known or not all(map(self.digests.stat, unit.outputs)):
+            stats = () if unit.job in known else [self.digests.stat(p) for p in unit.outputs]
+            if not stats or not all(s is not None and s.mtime < begun * 1e9 for s in stats):
                 continue
             moment = utc(at)
             record = {

@@ -251,7 +251,7 @@ class Session:
             return []
         if self.recorder is None and not Recorder.unrecorded(plan):
             return []
-        return self.open().found(time.time())
+        return self.open().found(self.begun, time.time())
 
     def _close(self, recorder: Recorder) -> None:
         """The run's last line, and what came out otherwise although nothing declared changed."""
