@@ -1,0 +1,253 @@
+"""The search space of a study: what each parameter may be, and in which order they are drawn.
+
+    C: {float: [1.0e-3, 1.0e+3], log: true}     depth: {int: [2, 10], step: 2}
+    kernel: [rbf, poly]                         degree: {int: [2, 5], when: {kernel: poly}}
+    solver: {choice: [a, b], when: …}           tol: 1.0e-4  (fixed)
+    loguniform(a, b), uniform(a, b), randint(a, b), range(a, b, step), choice([…]), as texts
+
+A space is asked sorted by name, a conditional parameter behind its parents, so that the order in
+which it was written changes nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from ml_experiment.errors import did_you_mean
+from ml_experiment.hashing import canonical
+
+Kind = Literal["float", "int", "choice", "fixed"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter.
+
+    Attributes:
+        low, high: both are possible; of a float or int.
+        step: the distance of neighbours, None where there is none.
+        choices: of a choice; of a fixed value that one.
+        when: parent -> the values with which this parameter exists; all parents have to agree.
+    """
+
+    name: str
+    kind: Kind
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Any, ...] = ()
+    when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+    @property
+    def grid(self) -> tuple[Any, ...] | None:
+        """All its values; None where they cannot be counted."""
+        if self.kind in ("choice", "fixed"):
+            return self.choices
+        if self.kind == "int":
+            return tuple(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+        if self.step is None:
+            return None
+        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
+        return tuple(self.low + index * self.step for index in range(count))
+
+
+class Mistake(NamedTuple):
+    """Something that is wrong with a space: below which key, what, and what would be right."""
+
+    path: tuple[str, ...]
+    what: str
+    value: Any
+    expected: str | None = None
+    hint: str | None = None
+
+
+def parse(space: Mapping[str, Any]) -> tuple[tuple[Parameter, ...], list[Mistake]]:
+    """The parameters in the order in which they are asked, and everything that is wrong."""
+    mistakes: list[Mistake] = []
+    found: dict[str, Parameter] = {}
+    for name, declared in space.items():
+        try:
+            found[name] = _parameter(name, declared)
+        except _WrongError as error:
+            path = (name, *error.path)
+            mistakes.append(Mistake(path, error.what, error.value, error.expected, error.hint))
+    for parameter in found.values():
+        mistakes += _parents(parameter, found, space)
+    if not space:
+        mistakes.append(Mistake((), "the space is empty", {}, "a parameter at least"))
+    ordered, circle = _ordered(found)
+    if circle:
+        names = ", ".join(circle)
+        mistakes.append(Mistake((circle[0], "when"), "a circle of conditions", names))
+    return ordered, mistakes
+
+
+def draw(parameters: tuple[Parameter, ...], value_of: Callable[[Parameter], Any]) -> dict[str, Any]:
+    """One point of the space. `value_of` is asked for each parameter that exists there."""
+    point: dict[str, Any] = {}
+    for parameter in parameters:
+        if exists(parameter, point):
+            fixed = parameter.kind == "fixed"
+            point[parameter.name] = parameter.choices[0] if fixed else value_of(parameter)
+    return point
+
+
+def exists(parameter: Parameter, point: Mapping[str, Any]) -> bool:
+    """Whether a parameter exists, given those before it."""
+    return all(
+        parent in point and any(_equal(point[parent], value) for value in values)
+        for parent, values in parameter.when
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """1, 1.0 and true are three values, as they are to a program."""
+    return canonical(one) == canonical(other)
+
+
+class _WrongError(Exception):
+    def __init__(
+        self,
+        what: str,
+        value: Any,
+        *path: str,
+        expected: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what, self.value, self.path, self.expected, self.hint = (
+            what, value, path, expected, hint,
+        )  # fmt: skip
+
+
+_FORMS = "{float: [low, high]}, {int: [low, high]}, a list of choices, or a value"
+_KEYS = ("choice", "float", "int", "log", "step", "value", "when")
+_CALL = re.compile(r"(loguniform|uniform|randint|range|choice)\s*\((.*)\)\s*", re.DOTALL)
+
+
+def _parameter(name: str, declared: Any) -> Parameter:
+    if isinstance(declared, str) and (call := _CALL.fullmatch(declared)):
+        declared = _shorthand(call[1], call[2], declared)
+    if isinstance(declared, list | tuple):
+        declared = {"choice": list(declared)}
+    if not isinstance(declared, Mapping):
+        return Parameter(name, "fixed", choices=(declared,))
+    unknown = next((key for key in declared if key not in _KEYS), None)
+    if unknown is not None:
+        hint = did_you_mean(str(unknown), _KEYS)
+        raise _WrongError(f"unknown key: {unknown}", declared[unknown], unknown, hint=hint)
+    kinds = [key for key in ("float", "int", "choice", "value") if key in declared]
+    if len(kinds) != 1:
+        raise _WrongError("one kind of parameter is needed", dict(declared), expected=_FORMS)
+    when = _when(declared.get("when", {}))
+    if kinds[0] in ("choice", "value"):
+        extra = next((key for key in ("log", "step") if key in declared), None)
+        if extra:
+            raise _WrongError(f"{extra} is for float and int", declared[extra], extra)
+        return _choice(name, kinds[0], declared[kinds[0]], when)
+    return _number(name, kinds[0], declared, when)
+
+
+def _choice(name: str, kind: str, value: Any, when: tuple[Any, ...]) -> Parameter:
+    if kind == "value":
+        return Parameter(name, "fixed", choices=(value,), when=when)
+    if not isinstance(value, list | tuple) or not value:
+        raise _WrongError("no choices", value, expected="a list of values")
+    texts = [canonical(choice) for choice in value]
+    if len(set(texts)) < len(texts):
+        raise _WrongError("a choice is there twice", value)
+    return Parameter(name, "choice", choices=tuple(value), when=when)
+
+
+def _number(name: str, kind: str, declared: Mapping[str, Any], when: tuple[Any, ...]) -> Parameter:
+    bounds, whole = declared[kind], kind == "int"
+    expected = "two whole numbers" if whole else "two numbers"
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        raise _WrongError("not two bounds", bounds, kind, expected=expected)
+    if not all(_is_number(bound, whole=whole) for bound in bounds):
+        raise _WrongError("a bound is no number", bounds, kind, expected=expected)
+    low, high = bounds
+    if low > high:
+        raise _WrongError("the bounds are the wrong way round", bounds, kind)
+    log, step = declared.get("log", False), declared.get("step")
+    if not isinstance(log, bool):
+        raise _WrongError("neither true nor false", log, "log")
+    if step is not None and (not _is_number(step, whole=whole) or step <= 0):
+        raise _WrongError("no step", step, "step", expected="a number above 0")
+    if log and step is not None:
+        raise _WrongError("log and step exclude one another", step, "step")
+    if log and low <= 0:
+        raise _WrongError("log of a number that is not above 0", low, kind)
+    if whole:
+        return Parameter(name, "int", int(low), int(high), log, step, (), when)
+    return Parameter(name, "float", float(low), float(high), log, step, (), when)
+
+
+def _is_number(value: Any, *, whole: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, int) if whole else math.isfinite(value)
+
+
+def _when(declared: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    if not isinstance(declared, Mapping):
+        raise _WrongError("no condition", declared, "when", expected="{parameter: value}")
+    return tuple(
+        (str(parent), tuple(values) if isinstance(values, list | tuple) else (values,))
+        for parent, values in sorted(declared.items())
+    )
+
+
+def _shorthand(function: str, inside: str, text: str) -> dict[str, Any]:
+    """Of `loguniform(1e-3, 10)` the long form. Only literals are read; nothing is run."""
+    try:
+        arguments = ast.literal_eval(f"({inside},)")
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        raise _WrongError("cannot be read", text, expected="numbers or a list") from None
+    if function == "choice" and len(arguments) == 1:
+        return {"choice": arguments[0]}
+    if function == "range" and len(arguments) in (2, 3):
+        step = arguments[2] if len(arguments) == 3 else 1
+        whole = all(isinstance(a, int) for a in arguments)
+        return {"int" if whole else "float": list(arguments[:2]), "step": step}
+    if function in ("uniform", "loguniform", "randint") and len(arguments) == 2:
+        kind = "int" if function == "randint" else "float"
+        return {kind: list(arguments), "log": function == "loguniform"}
+    raise _WrongError("not as many arguments as it takes", text)
+
+
+def _parents(
+    parameter: Parameter, found: Mapping[str, Parameter], space: Mapping[str, Any]
+) -> Iterator[Mistake]:
+    for parent, values in parameter.when:
+        path = (parameter.name, "when", parent)
+        if parent not in space:
+            hint = did_you_mean(parent, space)
+            yield Mistake(path, "no such parameter", parent, hint=hint)
+        elif parent in found and found[parent].kind in ("choice", "fixed"):
+            known = found[parent].choices
+            for value in values:
+                if not any(_equal(value, choice) for choice in known):
+                    yield Mistake(path, f"{parent} is never that", value, expected=canonical(known))
+
+
+def _ordered(found: Mapping[str, Parameter]) -> tuple[tuple[Parameter, ...], list[str]]:
+    """By name, parents first; and the names that wait for one another."""
+    waiting = dict(sorted(found.items()))
+    done: dict[str, Parameter] = {}
+    while waiting:
+        ready = [
+            name
+            for name, parameter in waiting.items()
+            if all(parent in done or parent not in found for parent, _ in parameter.when)
+        ]
+        if not ready:
+            return tuple(done.values()), list(waiting)
+        done[ready[0]] = waiting.pop(ready[0])
+    return tuple(done.values()), []
