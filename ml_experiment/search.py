@@ -8,7 +8,7 @@ on the declaration and those results alone, never on who finished first.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from ml_experiment.hashing import canonical, of_text
@@ -48,6 +48,26 @@ class Search:
     def told_before(self, trial: int) -> range:
         """The trials whose results the sampler knows when it suggests one."""
         return range(max(0, trial - self.window + 1))
+
+    def data(self) -> dict[str, Any]:
+        """As JSON; `search` reads it."""
+        return asdict(self)
+
+
+def search(data: Mapping[str, Any]) -> Search:
+    """A declaration from its JSON."""
+    parameters = tuple(
+        Parameter(
+            **{
+                **parameter,
+                "choices": tuple(parameter["choices"]),
+                "when": tuple((parent, tuple(values)) for parent, values in parameter["when"]),
+            }
+        )
+        for parameter in data["parameters"]
+    )
+    objectives = tuple(data["objectives"])
+    return Search(**{**data, "parameters": parameters, "objectives": objectives})
 
 
 @dataclass(frozen=True)

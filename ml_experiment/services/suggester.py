@@ -1,0 +1,58 @@
+"""The process that suggests trials: `python -m …`, questions in, suggestions out, lines of JSON.
+
+It starts itself once more under pinned kernels, which libraries read when they are loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+from ml_experiment import search
+from ml_experiment.adapters.optuna import Asker, pinned
+from ml_experiment.errors import MLExperimentError
+from ml_experiment.search import Result, Suggestion
+
+MARK = "ML_EXPERIMENT_PINNED"
+
+
+class Studies:
+    """The studies that were asked about, each with the results that it was told."""
+
+    def __init__(self) -> None:
+        self.askers: dict[str, tuple[Asker, list[Result]]] = {}
+
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """A suggestion, or what is wrong."""
+        study = question["study"]
+        try:
+            if question["fresh"] is not None:
+                self.askers[study] = Asker(search.search(question["fresh"])), []
+            asker, results = self.askers[study]
+            for number, ended, values, reports in question["results"]:
+                pairs = tuple((step, value) for step, value in reports)
+                results.append(Result(number, ended, tuple(values), pairs))
+            for number, params, state in question["restore"]:
+                asker.restore(Suggestion(number, params, state), results)
+            suggestion = asker.ask(results)
+        except MLExperimentError as error:
+            self.askers.pop(study, None)
+            return {"error": str(error)}
+        return {"params": suggestion.params, "state": suggestion.state}
+
+
+def main() -> None:
+    """Answer until standard input closes."""
+    if MARK not in os.environ:
+        environ = {**os.environ, **pinned(), MARK: "1"}
+        words = [sys.executable, "-m", "ml_experiment.services.suggester"]
+        os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
+    studies = Studies()
+    for line in sys.stdin:
+        print(json.dumps(studies.answer(json.loads(line))), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
