@@ -12,6 +12,7 @@ with.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +122,10 @@ def details(file: Path, ids: Collection[str]) -> dict[str, Line]:
     """The details of these records, by id."""
     if not ids:
         return {}
-    return {line["id"]: line for line in lines(details_of(file)) if line.get("id") in ids}
+    # Details are long: a line is parsed only where one of the ids is in it.
+    wanted = {identity.encode() for identity in ids}
+    texts = (text for text in _texts(details_of(file)) if not wanted.isdisjoint(_ID.findall(text)))
+    return {line["id"]: line for line in parsed(texts) if line.get("id") in ids}
 
 
 def runs(folder: Path) -> dict[str, Line]:
@@ -139,13 +143,40 @@ def lines(file: Path) -> Iterator[Line]:
     Raises:
         UserError: the file is there and cannot be read.
     """
+    yield from parsed(_texts(file))
+
+
+@dataclass
+class Growing:
+    """A file that is appended to, of which each line is wanted once."""
+
+    file: Path
+    place: int = 0
+
+    def new(self) -> list[Line]:
+        """The whole lines that were added since the last call."""
+        data = _bytes(self.file, self.place)
+        end = data.rfind(b"\n") + 1
+        self.place += end
+        return list(parsed(data[:end].splitlines()))
+
+
+def _texts(file: Path) -> list[bytes]:
+    return _bytes(file, 0).splitlines()
+
+
+def _bytes(file: Path, place: int) -> bytes:
     try:
-        data = file.read_bytes()
+        with file.open("rb") as stream:
+            stream.seek(place)
+            return stream.read()
     except FileNotFoundError:
-        return
+        return b""
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", where=str(file)) from None
-    yield from parsed(data.splitlines())
+
+
+_ID = re.compile(rb'"id":"([^"]*)"')
 
 
 def parsed(texts: Iterable[bytes]) -> Iterator[Line]:

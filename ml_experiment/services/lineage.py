@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import from_json  # a third faster than json's
-
-from ml_experiment import hashing
+from ml_experiment import hashing, records
 from ml_experiment import lineage as graphs
 from ml_experiment.errors import UserError, did_you_mean
-from ml_experiment.lineage import MAKERS, File, Graph, Index, Node, Versions
+from ml_experiment.lineage import File, Graph, Index, Node, Versions
 from ml_experiment.plan import STATE
-
-_ID = re.compile(rb'"id":"([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -160,32 +155,15 @@ def notes(file: File) -> list[str]:
     return [*([f"in {file.part_of}"] if file.part_of else []), *file.notes]
 
 
-def _read(project: Path) -> Iterator[dict[str, Any]]:
-    """The records of all variants. A torn line (a full disk) is passed over."""
-    for file in sorted((project / STATE).glob("records*.jsonl")):
-        for line in file.read_bytes().splitlines():
-            record = _parsed(line)
-            if record and record.get("state") in MAKERS and "id" in record:
-                yield record
+def _read(project: Path) -> Iterator[Mapping[str, Any]]:
+    """The records of all variants."""
+    for file in records.files(project):
+        yield from (record for record in records.lines(file) if "id" in record)
 
 
 def _details(project: Path, wanted: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What the records of these ids leave out. Other lines are not parsed: they are long."""
-    ids = {id_.encode() for id_ in wanted}
-    found = {}
-    for file in sorted((project / STATE).glob("details*.jsonl")):
-        with file.open("rb") as lines:
-            for line in lines:
-                if not ids.isdisjoint(_ID.findall(line)):
-                    details = _parsed(line)
-                    if details and details.get("id") in wanted:
-                        found[details["id"]] = details
+    """What the records of these ids leave out."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in records.files(project):
+        found.update(records.details(file, wanted))
     return found
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        data = from_json(line)
-    except ValueError:
-        return None
-    return data if isinstance(data, dict) else None
