@@ -11,11 +11,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import canonical
 from ml_experiment.search import Result, Search, Suggestion
+
+
+class Answer(NamedTuple):
+    """A suggestion, and what made it: versions, and the kernels that the numbers depend on."""
+
+    suggestion: Suggestion
+    by: dict[str, Any]
 
 
 class Asking:
@@ -26,22 +32,25 @@ class Asking:
         self._known: dict[str, tuple[int, int]] = {}  # study -> trials and results it was told
 
     def suggest(
-        self, search: Search, suggestions: Sequence[Suggestion], results: Sequence[Result]
-    ) -> Suggestion:
+        self,
+        study: str,
+        search: Search,
+        suggestions: Sequence[Suggestion],
+        results: Sequence[Result],
+    ) -> Answer:
         """The trial that comes behind some suggestions.
 
         Args:
-            search: the study.
+            study: a name of its own for each study.
+            search: what it declares.
             suggestions: of all trials before, in order.
-            results: of at least the trials that the window tells, and then of all before those.
+            results: in order, of at least the trials that the window tells.
 
         Raises:
             UserError: there is no such sampler, or it does not take these options.
         """
         number = len(suggestions)
-        told = {r.number: r for r in results}
-        due = [told[n] for n in search.told_before(number)]
-        study = canonical(search.data())
+        due = results[: len(search.told_before(number))]
         asked, sent = self._known.get(study, (0, 0))
         fresh = asked == 0 or asked > number
         if fresh:
@@ -49,7 +58,7 @@ class Asking:
         question = {
             "fresh": search.data() if fresh else None,
             "restore": [[s.number, s.params, s.state] for s in suggestions[asked:]],
-            "results": [[r.number, r.ended, r.values, r.reports] for r in due[sent:]],
+            "results": [vars(r) for r in due[sent:]],
             "study": study,
         }
         answer = self._ask(question)
@@ -57,7 +66,7 @@ class Asking:
             self._known.pop(study, None)
             raise UserError(str(answer["error"]))
         self._known[study] = number + 1, len(due)
-        return Suggestion(number, answer["params"], answer["state"])
+        return Answer(Suggestion(number, answer["params"], answer["state"]), answer["by"])
 
     def close(self) -> None:
         """End the process."""

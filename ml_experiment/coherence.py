@@ -77,7 +77,9 @@ def _matches(made: Plan, step: StepPlan, problem: Report) -> None:
 def _same_folder(made: Plan, problem: Report) -> None:
     """Steps whose folders are one where the file system does not know capitals."""
     first: dict[str, str] = {}
-    for name in made.steps:
+    for name, step in made.steps.items():
+        if step.trials_of is not None:  # in the folder of its study
+            continue
         other = first.setdefault(name.casefold(), name)
         if other != name:
             what = f"{other} and {name} would be one folder on macOS"
@@ -91,7 +93,7 @@ def _links(made: Plan) -> Iterator[tuple[str, StepPlan]]:
         if os.path.islink(results):
             yield results, step
             return
-        for link in _of_step(Path(results, step.name), step):
+        for link in _of_step(Path(results, step.folder), step):
             yield link, step
 
 

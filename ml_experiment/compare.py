@@ -33,7 +33,7 @@ def _made_of(record: Mapping[str, Any]) -> str:
     """All that was declared; of a rule without a key its command and code."""
     inputs = {path: entry["hash"] for path, entry in record["inputs"].items()}
     declared = record["key_digest"] or [record.get("command"), record.get("code")]
-    return canonical([inputs, declared])
+    return canonical([inputs, declared, (record.get("trial") or {}).get("suggestion")])
 
 
 def _metrics(before: Mapping[str, float], now: Mapping[str, float]) -> Iterator[str]:

@@ -276,10 +276,33 @@ def _like_resolved(root: Node, problems: list[Problem]) -> Node:
     steps = _child(root, "steps")
     if steps is None or not isinstance(steps.value, dict) or not isinstance(root.value, dict):
         return root
+    written = {name: _params_from(node) for name, node in steps.value.items()}
     done: dict[str, Node] = {}
-    for name in steps.value:
-        _like(name, steps.value, done, (), problems)
+    for name in written:
+        _like(name, written, done, (), problems)
     return replace(root, value={**root.value, "steps": Node(done, steps.place)})
+
+
+def _params_from(node: Node) -> Node:
+    """`params: tune.best.params` in its long form, so that what `like` brings stays below it."""
+    if not isinstance(node.value, dict):
+        return node
+    keys = dict(node.value)
+    params = keys.get("params")
+    if params is not None and isinstance(params.value, str):
+        keys["params_from"] = keys.pop("params")
+    cases = _child(node, "cases")
+    if cases is not None and isinstance(cases.value, dict):
+        keys["cases"] = replace(
+            cases,
+            value={
+                axis: replace(of, value={v: _params_from(work) for v, work in of.value.items()})
+                if isinstance(of.value, dict)
+                else of
+                for axis, of in cases.value.items()
+            },
+        )
+    return replace(node, value=keys)
 
 
 def _like(

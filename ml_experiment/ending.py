@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from ml_experiment import metrics, overrides
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.launch import TAIL
 from ml_experiment.placeholders import as_text
-from ml_experiment.plan import Job, Plan
+from ml_experiment.plan import Job, Plan, StepPlan
 
 
 def card(
@@ -93,7 +94,12 @@ def job_target(plan: Plan, job: Job) -> str:
 
 def _headline(plan: Plan) -> str | None:
     """The metrics of the last step that has any."""
+    searched = plan.only_searched
     for step in reversed(list(plan.steps.values())):
+        if step.trials_of or step.name in searched:
+            continue
+        if step.study:
+            return _of_study(plan, step)
         if step.tabled:
             return _from_summary(step.name, plan.folder / plan.table(step, "summary"))
         if step.step.metrics is None:
@@ -106,6 +112,17 @@ def _headline(plan: Plan) -> str | None:
         shown = [f"{name} {value:.4g}" for name, value in list(final.items())[:4]]
         return f"{step.name}: " + ", ".join(shown)
     return None
+
+
+def _of_study(plan: Plan, step: StepPlan) -> str | None:
+    """The best value of a study, where it is one study with one objective."""
+    try:
+        file = plan.folder / plan.path(next(plan.jobs(step)), "best.json")
+        best = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    values = ", ".join(f"{name} {value:.4g}" for name, value in best["values"].items())
+    return f"{step.name}: {values} (trial {best['number']})"
 
 
 def _from_summary(name: str, file: Path) -> str | None:

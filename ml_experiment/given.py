@@ -23,6 +23,7 @@ class Given:
     values: Mapping[str, Scalar]
     template: placeholders.Template | None
     code: Code
+    trial: bool = False  # whether it is, or may be, a trial of a study
 
     @property
     def groups(self) -> dict[str, Mapping[str, Any]]:
@@ -48,6 +49,8 @@ class Given:
                 yield f"{part} names nothing", did_you_mean(f"{part.group}.{part.name}", names)
             elif part.group == "metrics" and self.step.metrics is None:
                 yield "{metrics} names nothing", "give the step `metrics: metrics.json`"
+            elif part.group == "trial" and not self.trial:
+                yield "{trial} names nothing: only a trial of a study has a number", None
             elif part.group == "seed" and self.step.seeding == "none":
                 yield "{seed} in a step that declares `seeding: none`", "remove one of them"
         used = {part.name for part in template.placeholders if part.group == "inputs"}
@@ -59,7 +62,9 @@ class Given:
                 )
 
     def of_call(self, signature: sources.Signature) -> Iterator[tuple[str, str | None]]:
-        groups = {*placeholders.GROUPS, *placeholders.SINGLES}
+        groups = {*placeholders.GROUPS, *placeholders.SINGLES} - (
+            {"trial"} if not self.trial else set()
+        )
         held = [name for group in self.groups.values() for name in group]
         for name in sorted({*held} & {*signature.names}):
             if held.count(name) + (name in groups) > 1:

@@ -14,14 +14,18 @@ from typing import Any
 
 from ml_experiment.errors import MISSING
 from ml_experiment.hashing import canonical, of_text
-from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan
+from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan, job_id, since, trials_name
+from ml_experiment.search import Layout
 
 PARTS = {  # a key's entries, as `status` names a change of them
     "run": "code",
     "call": "code",
     "code": "code",
     "params": "parameter",
+    "params_from": "parameter",
     "matrix": "parameter",
+    "space": "space",
+    "enqueued": "enqueue",
     "seed": "seed",
     "environment": "environment",
     "threads": "threads",
@@ -29,15 +33,19 @@ PARTS = {  # a key's entries, as `status` names a change of them
     "inputs": "inputs",
     "outputs": "outputs",
     "rows": "inputs",
+    "search": "search",
+    "study": "study",
+    "window": "window",
 }
 
 
 def of_case(plan: Plan, job: Job) -> dict[str, Any]:
-    """The key of a job's case, equal for all its replicates."""
+    """The key of a job's case, equal for all its replicates, and for trials that see the same."""
+    if job.step.study is not None:
+        return of_study(plan, job)
     work = job.case.work
-    any_replicate = Job(
-        job.step, job.case, Replicate(MATCHING) if job.step.replicated else Replicate()
-    )
+    replicate = Replicate(MATCHING) if job.step.replicated else Replicate()
+    any_replicate = Job(job.step, job.case, replicate, job.trial)
     key: dict[str, Any] = {
         "code": dict(job.case.code.files),
         "environment": environment(plan, work.environment),
@@ -51,7 +59,61 @@ def of_case(plan: Plan, job: Job) -> dict[str, Any]:
     key["run" if work.run is not None else "call"] = work.run or work.call
     if work.gpus:
         key["gpus"] = work.gpus
-    return key
+    if work.params_from is not None:
+        key["params_from"] = work.params_from
+    return {**key, **_of_trial(job)} if job.trial is not None else key
+
+
+def _of_trial(job: Job) -> dict[str, Any]:
+    """What a trial's key says of its study: not how many trials there are, nor their values."""
+    trials = job.step.trials_of
+    assert trials is not None
+    assert job.trial is not None
+    search = trials.searches[job.case.label]
+    first = since(job.trial)
+    last = 2 * first or 1
+    searched = {parameter.name for parameter in search.parameters if not parameter.when}
+    declared = search.declared()
+    space = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in declared.pop("space")}
+    return {
+        "enqueued": list(search.enqueued[first:last]),
+        "params": {n: v for n, v in job.case.params.items() if n not in searched},
+        "search": declared,
+        "space": space,
+        # where no trial of these sees anything, every window is the same
+        "window": search.window if trials.sees(job.case, last - 1) else None,
+    }
+
+
+def of_study(plan: Plan, job: Job) -> dict[str, Any]:
+    """The key of the job that gathers a study, so that it needs nothing else."""
+    trials = job.step.study
+    assert trials is not None
+    return {
+        "count": trials.counts[job.case.label],
+        "layout": vars(layout(plan, job)),
+        "logs": f"{plan.logs}/{job.id}",
+        "search": trials.searches[job.case.label].data(),
+        "study": trials.study.model_dump(
+            mode="json", include={"keep", "max_failures", "remove", "stop"}
+        ),
+    }
+
+
+def layout(plan: Plan, job: Job) -> Layout:
+    """Where the trials of a study are, of any of its jobs."""
+    trials = job.step.trials_of or job.step.study
+    assert trials is not None
+    step = plan.steps[trials_name(trials.name)]
+    study = trials.study
+    return Layout(
+        folder=f"{plan.results}/{job_id(trials.name, job.case.label, '')}",
+        replicates=tuple(replicate.label for replicate in step.replicates),
+        metrics=step.step.metrics or "",
+        outputs=dict(step.step.outputs),
+        objectives=dict(study.objectives),
+        constraints={name: bounds.model_dump() for name, bounds in study.constraints.items()},
+    )
 
 
 def of_table(plan: Plan, step: StepPlan) -> dict[str, Any]:
@@ -95,7 +157,7 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         word = PARTS.get(entry, entry)
         if not _differ(before, after):
             continue
-        if entry in {"params", "matrix", "code"} and isinstance(before or {}, dict):
+        if entry in {"params", "matrix", "code", "space"} and isinstance(before or {}, dict):
             was, now = before or {}, after or {}
             names = {*was, *now}
             found |= {

@@ -25,29 +25,40 @@ TAIL = 20  # lines of a failed job's log that are kept
 MAX_COMMAND = 60_000  # bytes of command and of prefix: the kernel takes 128 KiB for both
 
 
-def values(plan: Plan, job: Job, checkpoints: Mapping[str, str]) -> dict[str, Any]:
+def values(
+    plan: Plan, job: Job, params: Mapping[str, Any], checkpoints: Mapping[str, str]
+) -> dict[str, Any]:
     """What placeholders, variables and functions get."""
+    number = {} if job.trial is None else {"trial": job.trial}
     return {
+        **number,
         "checkpoints": dict(checkpoints),
         "inputs": plan.inputs(job),
         "matrix": dict(job.case.values),
         "metrics": plan.metrics(job),
         "outputs": plan.outputs(job),
-        "params": dict(job.case.params),
+        "params": dict(params),
         "replicate": job.replicate.index,
         "seed": plan.seed(job),
         "threads": job.case.work.threads,
     }
 
 
-def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool) -> str:
+def line(
+    plan: Plan,
+    job: Job,
+    params: Mapping[str, Any],
+    checkpoints: Mapping[str, str],
+    *,
+    resumed: bool,
+) -> str:
     """What the job's shell runs.
 
     The boot report begins empty, and the output goes to the log. Of a command that fails the
     report ends with the exit status, which Snakemake does not tell, and is kept, with the end of
     the log, where the next attempt does not overwrite them (`recording.Failure`).
     """
-    given = values(plan, job, checkpoints)
+    given = values(plan, job, params, checkpoints)
     limit = seconds(job.case.work.timeout)
     words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
@@ -58,6 +69,63 @@ def line(plan: Plan, job: Job, checkpoints: Mapping[str, str], *, resumed: bool)
         f"tail -n {TAIL} {log} > {boot}.$$.log; (exit $status); }}"
     )
     return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
+
+
+def trial(plan: Plan, job: Job, line: str, suggestion: str) -> str:
+    """What the shell of a trial runs around its program: it writes down how that ended.
+
+    A program that ends by itself and fails, on its last attempt, is a result: the study goes on.
+    Killed by a signal, or not started at all (status 125 and more), it is none: the job fails.
+    The trial's products are no outputs that Snakemake knows, so the old ones are removed here.
+
+    `line` is that of the program, `suggestion` the id of what it tries.
+    """
+    folder = plan.path(job, "")
+    status, metrics = shlex.quote(f"{folder}status.json"), plan.metrics(job) or ""
+    products = [f"{folder}{file}" for file in job.step.step.outputs.values()]
+    gone = shlex.join([product.rstrip("/") for product in products])
+    made = shlex.join(sorted({os.path.dirname(path.rstrip("/")) for path in [*products, metrics]}))
+    told = {"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial}
+    complete = shlex.quote(canonical({**told, "state": "complete"}))
+    failed = canonical({**told, "state": "failed", "status": 0}).replace(
+        '"status":0', '"status":%d'
+    )
+    # Snakemake expects the metrics of a trial that failed as well: an empty file
+    empty = (
+        f"mkdir -p {shlex.quote(metrics)}"
+        if metrics.endswith("/")
+        else f": > {shlex.quote(metrics)}"
+    )
+    there = " && ".join(f"[ -e {shlex.quote(product)} ]" for product in products) or "true"
+    missing = shlex.quote(f"the program has not written all of {', '.join(products)}")
+    log = shlex.quote(plan.log(job))
+    rm = f"rm -rf {gone}" if gone else "true"
+    return (
+        f"{rm} && mkdir -p {made} && if {line}; then "
+        f"{{ {there} || {{ echo {missing} | tee -a {log} >&2; exit 125; }}; }}; "
+        f"echo {complete} > {status}; "
+        f"else code=$?; [ $code -lt 125 ] || exit $code; "
+        f"[ $attempt -gt {job.step.step.retries} ] || exit $code; "
+        f"{rm}; {empty}; printf {shlex.quote(failed + chr(92) + 'n')} $code > {status}; fi"
+    )
+
+
+def no_trial(plan: Plan, job: Job, message: str | None) -> str:
+    """What the shell of a trial runs that tries nothing.
+
+    `message` says what is wrong with its study; None where that has found enough.
+    """
+    if message is not None:
+        log = shlex.quote(plan.log(job))
+        return f"echo {shlex.quote(message)} > {log}; exit 1"
+    told = canonical({"state": "stopped", "trial": job.trial})
+    metrics = plan.metrics(job) or ""
+    empty = (
+        f"mkdir -p {shlex.quote(metrics)}"
+        if metrics.endswith("/")
+        else f": > {shlex.quote(metrics)}"
+    )
+    return f"{empty}; echo {shlex.quote(told)} > {shlex.quote(plan.path(job, 'status.json'))}"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:

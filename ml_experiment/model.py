@@ -71,6 +71,9 @@ class Work(Frozen):
         description="a mapping of names to references (step.output), paths, or lists of them",
     )
     params: Mapping[Name, Any] = Field({}, description="a mapping of parameter names to values")
+    params_from: Text | None = Field(
+        None, description="the best parameters of a study, such as tune.best.params"
+    )
     environment: Name | None = Field(None, description="the name of a folder in envs/")
     threads: Annotated[int, Field(ge=1)] = Field(
         1, description="how many threads a job uses, a whole number from 1"
@@ -124,6 +127,81 @@ class Step(Work):
     )
 
 
+class Bounds(Frozen):
+    """What a metric has to be for a trial to count."""
+
+    min: float | int | None = Field(None, description="the least that is allowed")
+    max: float | int | None = Field(None, description="the most that is allowed")
+
+
+class Stop(Frozen):
+    """When a study has searched enough: both are decided by what the next trial is told."""
+
+    no_improvement: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="how many trials without a better value end the study"
+    )
+    target: float | int | None = Field(
+        None, description="the value of the objective that is good enough"
+    )
+
+
+class Tuning(Frozen):
+    """How a study searches: the part of it that may differ between its cases."""
+
+    space: Mapping[Name, Any] = Field(
+        {},
+        description="a mapping of parameters to {float: [low, high]}, {int: [low, high]}, "
+        "a list of choices, or a value",
+    )
+    sampler: Text | Mapping[Text, Mapping[Text, Any]] = Field(
+        "tpe", description="the name of a sampler, or {name: {option: value}}"
+    )
+    trials: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        None,
+        description="how many trials, a whole number; of a grid, all points where it is not given",
+    )
+    window: Annotated[int, Field(ge=1)] = Field(
+        8, description="how many trials may run at once, a whole number from 1"
+    )
+    enqueue: tuple[Mapping[Name, Any], ...] = Field(
+        (), description="a list of mappings of parameters to values: what the first trials try"
+    )
+
+
+class Study(Tuning):
+    """The search for the best parameters of a step."""
+
+    step: Name = Field(description="the name of the step whose parameters are searched")
+    objectives: Annotated[Mapping[Text, Literal["minimize", "maximize"]], Field(min_length=1)] = (
+        Field(description="a mapping of metrics of the step to minimize or maximize")
+    )
+    constraints: Mapping[Text, Bounds] = Field(
+        {}, description="a mapping of metrics of the step to {min: value} or {max: value}"
+    )
+    replicates: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="how many replicates of each trial, of which the mean counts"
+    )
+    matrix: tuple[AxisName, ...] | Matrix = Field(
+        (), description="a list of axes, or a mapping: a study for each combination"
+    )
+    cases: Mapping[AxisName, Mapping[str, Tuning]] = Field(
+        {}, description="axis: {value: {keys of the study that differ for this value}}"
+    )
+    timeout: (
+        Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[1-9][0-9]*[smhd]$")] | None
+    ) = Field(None, description="the longest that a trial may take: seconds, or 90s, 30m, 2h, 1d")
+    max_failures: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="how many trials may fail, a whole number from 0"
+    )
+    keep: Literal["best", "all"] | Annotated[int, Field(ge=1)] = Field(
+        "best", description="whose outputs are kept: best, all, or of how many of the best"
+    )
+    stop: Stop | None = Field(None, description="{no_improvement: trials} or {target: value}")
+    remove: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="a list of numbers of trials whose results do not count"
+    )
+
+
 class Experiment(Frozen):
     """One experiment, after `extends`, variant, overrides and `like`."""
 
@@ -137,6 +215,9 @@ class Experiment(Frozen):
     )
     steps: Mapping[Name, Step] = Field(
         {}, description="a mapping of step names to steps, each with run or call"
+    )
+    studies: Mapping[Name, Study] = Field(
+        {}, description="a mapping of study names to studies, each with step, space and objectives"
     )
     variants: Mapping[Name, Mapping[str, Any]] = Field(
         {}, description="name: {dotted key: value}, such as smoke: {steps.fit.replicates: 2}"
@@ -160,6 +241,8 @@ def described(path: tuple[str, ...]) -> str | None:
     """What is expected at a path of an experiment: the description of the innermost known key."""
     if len(path) == 2 and path[0] == "steps":
         return "a mapping with run or call, and outputs or metrics"
+    if len(path) == 2 and path[0] == "studies":
+        return "a mapping with step, space, objectives and trials"
     if len(path) > 1 and path[0] == "axes":
         return "a list of values: texts, numbers, true or false" if len(path) == 2 else _VALUE
     for end in range(len(path), 0, -1):
@@ -178,13 +261,26 @@ def _model(path: tuple[str, ...]) -> type[BaseModel] | None:
     """The model of the mapping at a path."""
     if not path:
         return Experiment
-    if path[0] != "steps" or len(path) == 1:
+    if path[0] not in _PARTS or len(path) == 1:
         return None
+    whole, case = _PARTS[path[0]]
     below = path[2:]
     if not below:
-        return Step
+        return whole
     if below[0] == "cases":
-        return Work if len(below) == 3 else None
+        return case if len(below) == 3 else None
+    if whole is Study and below[0] == "constraints":
+        return Bounds if len(below) == 2 else None
     if len(below) > 1:
         return None
-    return Matrix if below[0] == "matrix" else Replicates if below[0] == "replicates" else None
+    return _BELOW[whole].get(below[0])
+
+
+_PARTS: Mapping[str, tuple[type[BaseModel], type[BaseModel]]] = {
+    "steps": (Step, Work),
+    "studies": (Study, Tuning),
+}
+_BELOW: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
+    Step: {"matrix": Matrix, "replicates": Replicates},
+    Study: {"matrix": Matrix, "stop": Stop},
+}

@@ -1,7 +1,7 @@
 """Commands with placeholders: read, checked, and filled with values quoted for the shell.
 
 `{inputs.x}`, `{outputs.x}`, `{params.x}`, `{matrix.x}`, `{checkpoints.x}`, `{metrics}`, `{seed}`,
-`{threads}`, `{replicate}`; `{{` and `}}` are braces. A value is always quoted, so a placeholder
+`{threads}`, `{replicate}`, `{trial}`; `{{` and `}}` are braces. A value is always quoted, so a placeholder
 may stand only where the shell reads a plain word (see shell.py); elsewhere the quoting would mean
 something else, and that is refused.
 """
@@ -18,7 +18,7 @@ from typing import Any
 from ml_experiment import shell
 
 GROUPS = ("inputs", "outputs", "params", "matrix", "checkpoints")
-SINGLES = ("metrics", "seed", "threads", "replicate")
+SINGLES = ("metrics", "seed", "threads", "replicate", "trial")
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{[^{}]*\}|[{}]")
 # Paths and decimals stay readable. A bare word could be a keyword, a bare number before `>` a file

@@ -2,7 +2,8 @@
 
     Plan ── StepPlan ── Case       one combination of matrix values
                      └─ Replicate  one seed
-    A job is one case under one replicate of one step.
+    A job is one case under one replicate of one step. A study is two steps: one whose jobs are its
+    trials, and one with a job for each case that gathers them.
 
 Nothing here reads a file. `resolve.py` makes a plan and reports what is wrong on the way.
 """
@@ -12,21 +13,23 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ml_experiment import seeds
-from ml_experiment.model import Experiment, Scalar, Step, Work
+from ml_experiment.model import Experiment, Scalar, Step, Study, Work
 from ml_experiment.placeholders import Template, as_text
+from ml_experiment.search import Search, trial_label
 from ml_experiment.sources import Code
 
 STATE = ".ml_experiment"  # everything of ours that is not a result or a log
 MAX_NAME = 200  # bytes: file systems take 255, temporary names need some
 TABLES = ("table", "summary")
 MATCHING = "{replicate}"  # in a path of a key: the replicate of the job itself
+NEEDED = ""  # the name of an input that the program does not see
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,56 @@ class Input:
 
 
 @dataclass(frozen=True)
+class StudyPlan:
+    """One study.
+
+    Attributes:
+        searches: case label -> what is searched there.
+        counts: case label -> how many trials.
+    """
+
+    name: str
+    study: Study
+    searches: Mapping[str, Search]
+    counts: Mapping[str, int]
+
+    def sees(self, case: Case, trial: int) -> range:
+        """The trials that have ended before one begins.
+
+        More than its sampler is told, where the study may end early.
+        """
+        search = self.searches[case.label]
+        early = self.study.max_failures is not None or self.study.stop is not None
+        return search.ended_before(trial) if early else search.told_before(trial)
+
+
+@dataclass(frozen=True)
 class StepPlan:
-    """One step with its axes spelled out."""
+    """One step with its axes spelled out.
+
+    Attributes:
+        inputs: case label -> name -> input.
+        trials_of: the study whose trials its jobs are.
+        study: the study that its jobs gather.
+    """
 
     name: str
     step: Step
     axes: tuple[str, ...]
     cases: tuple[Case, ...]
     replicates: tuple[Replicate, ...]
-    inputs: Mapping[str, Mapping[str, Input]]  # case label -> name -> input
+    inputs: Mapping[str, Mapping[str, Input]]
+    trials_of: StudyPlan | None = None
+    study: StudyPlan | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder: trials are in that of their study."""
+        return self.trials_of.name if self.trials_of else self.name
+
+    def trials(self, case: Case) -> Iterable[int | None]:
+        """The numbers of a case's trials; a step that is none has one job, without a number."""
+        return range(self.trials_of.counts[case.label]) if self.trials_of else (None,)
 
     @property
     def replicated(self) -> bool:
@@ -107,12 +151,12 @@ class StepPlan:
     @property
     def tabled(self) -> bool:
         """Whether there is a `step.table` of its metrics."""
-        return self.many and self.step.metrics is not None
+        return self.many and self.step.metrics is not None and self.trials_of is None
 
     @property
     def files(self) -> dict[str, str]:
-        """Every file name that a job of it writes, by name; metrics last."""
-        named = dict(self.step.outputs)
+        """Every file name that Snakemake expects of a job of it, by name; metrics last."""
+        named = {"status": "status.json"} if self.trials_of else dict(self.step.outputs)
         if self.step.metrics is not None:
             named["metrics"] = self.step.metrics
         return named
@@ -125,17 +169,24 @@ class Job:
     step: StepPlan
     case: Case
     replicate: Replicate
+    trial: int | None = None
 
     @property
     def id(self) -> str:
         """Its name in paths and messages, such as `final/method=forest/seed-0`."""
-        return job_id(self.step.name, self.case.label, self.replicate.label)
+        return job_id(self.step.folder, self.case.label, self.replicate.label, self.trial)
 
 
-def job_id(step: str, case: str, replicate: str) -> str:
-    """A job's name, of the labels of its parts; either may be empty."""
+def job_id(step: str, case: str, replicate: str, trial: int | None = None) -> str:
+    """A job's name, of the labels of its parts; any but the first may be empty."""
     name = f"{step}/{case}" if case else step
+    name = name if trial is None else f"{name}/trial-{trial_label(trial)}"
     return f"{name}/seed-{replicate}" if replicate else name
+
+
+def trials_name(study: str) -> str:
+    """The name of the step that a study's trials are of."""
+    return f"{study}.trial"
 
 
 def by_hand_id(rule: str, wildcards: Mapping[str, str]) -> str:
@@ -176,27 +227,53 @@ class Plan:
         return f"{STATE}/{kind}{self.suffix}" + (f"/{name}" if name else "")
 
     def jobs(self, step: StepPlan) -> Iterator[Job]:
-        """All jobs of a step: axis values outside, replicates inside, in declared order."""
+        """All jobs of a step: axis values outside, then trials, replicates inside."""
         for case in step.cases:
+            yield from self.jobs_of(step, case)
+
+    def jobs_of(self, step: StepPlan, case: Case) -> Iterator[Job]:
+        """All jobs of one case of a step."""
+        for trial in step.trials(case):
             for replicate in step.replicates:
-                yield Job(step, case, replicate)
+                yield Job(step, case, replicate, trial)
+
+    @property
+    def only_searched(self) -> frozenset[str]:
+        """The steps that are there for studies: no other step takes what they write."""
+        studied = {s.trials_of.study.step for s in self.steps.values() if s.trials_of}
+        taken = {
+            source.step
+            for step in self.steps.values()
+            for named in step.inputs.values()
+            for item in named.values()
+            for source in item.sources
+        }
+        return frozenset(studied - taken)
 
     def all_jobs(self) -> Iterator[Job]:
         """All jobs of all steps."""
         for step in self.steps.values():
             yield from self.jobs(step)
 
-    def job(self, step: str, slugs: Mapping[str, str], replicate: str = "") -> Job:
-        """The job with these path parts.
+    def job(self, step: str, slugs: Mapping[str, str]) -> Job:
+        """The job with these path parts: axis values, `trial` and `replicate`.
 
         Raises:
-            KeyError: the matrix has no such combination (it may be excluded).
+            KeyError: the matrix has no such combination (it may be excluded), or no such trial.
         """
         if not self._jobs:
             for job in self.all_jobs():
-                self._jobs[job.step.name, job.case.label, job.replicate.label] = job
-        axes = self.steps[step].axes
-        return self._jobs[step, label({axis: slugs[axis] for axis in axes}), replicate]
+                if not job.trial:
+                    self._jobs[job.step.name, job.case.label, job.replicate.label] = job
+        planned = self.steps[step]
+        case = label({axis: slugs[axis] for axis in planned.axes})
+        job = self._jobs[step, case, slugs.get("replicate", "")]
+        if planned.trials_of is None:
+            return job
+        trial = int(slugs["trial"])
+        if trial_label(trial) != slugs["trial"] or trial >= planned.trials_of.counts[case]:
+            raise KeyError(slugs["trial"])
+        return replace(job, trial=trial)
 
     def path(self, job: Job, file: str) -> str:
         """Where a job writes a file that it declares."""
@@ -223,9 +300,19 @@ class Plan:
         """Name -> path, or list of paths, of every declared input."""
         found: dict[str, str | list[str]] = {}
         for name, item in job.step.inputs[job.case.label].items():
-            paths = [path for source in item.sources for path in self._expand(source, job)]
-            found[name] = paths if item.many else paths[0]
+            if name != NEEDED:
+                paths = self.expand(item, job)
+                found[name] = paths if item.many else paths[0]
         return found
+
+    def needs(self, job: Job) -> list[str]:
+        """The path of every input, those that the program does not see among them; each once."""
+        items = job.step.inputs[job.case.label].values()
+        return list(dict.fromkeys(path for item in items for path in self.expand(item, job)))
+
+    def expand(self, item: Input, job: Job) -> list[str]:
+        """The paths of one input."""
+        return [path for source in item.sources for path in self._expand(source, job)]
 
     def _expand(self, source: Source, job: Job) -> Iterator[str]:
         if source.path is not None:
@@ -239,9 +326,10 @@ class Plan:
             return
         matched = step.replicated and job.step.replicated
         for case in self.matching(step, job.case):
-            for replicate in (job.replicate,) if matched else step.replicates:
-                name = job_id(step.name, case.label, replicate.label)
-                yield f"{self.results}/{name}/{source.file}"
+            for trial in step.trials(case):
+                for replicate in (job.replicate,) if matched else step.replicates:
+                    name = job_id(step.folder, case.label, replicate.label, trial)
+                    yield f"{self.results}/{name}/{source.file}"
 
     def matching(self, producer: StepPlan, consumer: Case) -> list[Case]:
         """The producer's cases with the consumer's values on the axes that both have."""
@@ -254,8 +342,19 @@ class Plan:
         return index.get(tuple(consumer.slugs[axis] for axis in shared), [])
 
     def key(self, job: Job) -> str:
-        """The path of the key file of a job: one for all replicates of a case."""
-        return self.state("keys", "/".join(filter(None, (job.step.name, job.case.label))) + ".json")
+        """The path of the key file of a job: one for all replicates of a case.
+
+        Trials share one while they see the same of their study: see `keys.since`.
+        """
+        parts = [job.step.name, job.case.label]
+        if job.trial is not None:
+            parts.append(f"from-{since(job.trial)}")
+        return self.state("keys", "/".join(filter(None, parts)) + ".json")
+
+    def suggestion(self, job: Job) -> str:
+        """Where the parameters of a trial are."""
+        name = job_id(job.step.folder, job.case.label, "", job.trial)
+        return f"{self.results}/{name}/suggestion.json"
 
     def log(self, job: Job) -> str:
         """What the job printed."""
@@ -276,6 +375,15 @@ class Plan:
         if job.replicate.seed is not None:
             return job.replicate.seed
         return seeds.derive(self.experiment.seed, self.stream(job.step), job.replicate.index)
+
+
+def since(trial: int) -> int:
+    """The first of the trials that share a key: 0, 1, 2-3, 4-7, 8-15 and so on.
+
+    The key says which window they see. When the window changes, those that saw no history before
+    and see none now keep theirs.
+    """
+    return 0 if trial == 0 else 1 << (trial.bit_length() - 1)
 
 
 def slug(value: Scalar) -> str:

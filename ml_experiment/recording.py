@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_experiment import keys, locks, metrics, records, redact, staleness
+from ml_experiment import chosen, keys, locks, metrics, records, redact, staleness
 from ml_experiment.digests import Digests, Stat
 from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError
@@ -97,7 +97,7 @@ class Recorder:
         rule, wildcards = str(event["rule_name"]), dict(event["wildcards"] or {})
         job = None
         if self.plan and rule in self.plan.steps:
-            job = self.plan.job(rule, wildcards, wildcards.get("replicate", ""))
+            job = self.plan.job(rule, wildcards)
         inputs = tuple(map(str, event["input"]))
         return Started(
             name=job.id if job else by_hand_id(rule, wildcards),
@@ -111,12 +111,13 @@ class Recorder:
             threads=int(event["threads"]),
             resources=_plain(event["resources"]),
             at=at,
-            stats={path: self.digests.stat(path) for path in inputs if not staleness.is_key(path)},
+            stats={path: self.digests.stat(path) for path in inputs if not staleness.is_ours(path)},
         )
 
     def finished(self, started: Started, at: float) -> dict[str, Any]:
-        """Record a job that has succeeded."""
-        record = self._record(started, "finished", at)
+        """Record a job that has succeeded; a trial may have, and have failed."""
+        failed = started.job is not None and self._trial(started.job).get("state") == "failed"
+        record = self._record(started, "finished", at, self.failure(started) if failed else None)
         self._add(record)
         return record
 
@@ -212,7 +213,7 @@ class Recorder:
         plan, job = self.plan, started.job
         attempt = self.attempts[started.name] = self.attempts.get(started.name, 0) + 1
         boot = failure.boot if failure else self._boot(started)
-        made = started.outputs if state == "finished" else ()
+        made = (*started.outputs, *self._products(started)) if state == "finished" else ()
         known = self.metadata(made[0]) if made and key is None else {}
         outputs = self.digests.entries(made)
         for entry in outputs.values():
@@ -234,7 +235,7 @@ class Recorder:
             "log": started.log,
             "metrics": self._metrics(started, outputs),
             "outputs": outputs,
-            "params": _params(job, key, known),
+            "params": self._params(job, key, known),
             "resources": dict(started.resources),
             "rule": started.rule,
             "run": self.run,
@@ -246,6 +247,8 @@ class Recorder:
         }
         if failure:
             record["tail"] = failure.tail
+        if job and job.trial is not None:
+            record["trial"] = self._trial(job)
         redacted: dict[str, Any] = self.redactor.data(record)
         return redacted
 
@@ -274,6 +277,30 @@ class Recorder:
             for line in (records.lines(file) if file else ())
             if line.get("process", {}).get("began", 0.0) >= since
         ]
+
+    def _params(
+        self, job: Job | None, key: Mapping[str, Any] | None, known: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        if job is None or self.plan is None:
+            return _params(key, known)
+        try:
+            return {**job.case.values, **chosen.params(self.plan, job)}
+        except (OSError, MLExperimentError):  # a trial that failed before it was suggested
+            return {**job.case.values, **job.case.params}
+
+    def _products(self, started: Started) -> list[str]:
+        """What a trial made that Snakemake does not know of; the best of it is kept."""
+        if started.job is None or started.job.trial is None or self.plan is None:
+            return []
+        paths = (path.rstrip("/") for path in self.plan.outputs(started.job).values())
+        return [path for path in paths if (self.folder / path).exists()]
+
+    def _trial(self, job: Job) -> dict[str, Any]:
+        """What a trial's status says, which its shell has written; nothing for other jobs."""
+        if job.trial is None or self.plan is None:
+            return {}
+        status = staleness.read_json(self.folder / self.plan.path(job, "status.json"))
+        return {"number": job.trial, **{k: status.get(k) for k in ("state", "suggestion")}}
 
     def _metrics(
         self, started: Started, outputs: Mapping[str, Mapping[str, Any]]
@@ -334,12 +361,8 @@ def _kept(boot: Path, since: float) -> Path | None:
     return None
 
 
-def _params(
-    job: Job | None, key: Mapping[str, Any] | None, known: Mapping[str, Any]
-) -> dict[str, Any]:
+def _params(key: Mapping[str, Any] | None, known: Mapping[str, Any]) -> dict[str, Any]:
     """Named parameters; Snakemake keeps values without names, so those have numbers."""
-    if job is not None:
-        return {**job.case.values, **job.case.params}
     if key is not None:
         return dict(key.get("params") or {})
     return {f"params[{index}]": value for index, value in enumerate(known.get("params") or ())}

@@ -44,14 +44,30 @@ class References:
                 same[token] = {
                     key: self._input(name, case, key, value) for key, value in declared.items()
                 }
+                if case.work.params_from is not None:
+                    same[token][plan.NEEDED] = self._best(name, case.work.params_from)
             found[case.label] = same[token]
         return found
 
     def _input(self, name: str, case: Case, key: str, value: str | tuple[str, ...]) -> Input:
         path = ("steps", name, "inputs", key)
-        found = [self._source(text, path, case) for text in _texts(value)]
+        found = [source for text in _texts(value) for source in self._sources(text, path, case)]
         several = any(self._several(name, source) for source in found)
         return Input(tuple(found), several or not isinstance(value, str))
+
+    def _best(self, name: str, reference: str) -> Input:
+        """The file with the best parameters of a study: one for each job."""
+        study = reference.partition(".")[0]
+        path = ("steps", name, "params_from")
+        if study not in self.steps:  # told already
+            return Input((), many=True)
+        found = self._output(study, "best", path)
+        unmatched = [axis for axis in self.axes[study] if axis not in self.axes[name]]
+        if unmatched:
+            what = f"{study} has other parameters for each {', '.join(unmatched)}"
+            hint = f"give the step `matrix: [{', '.join(unmatched)}]`"
+            self.problem(path, what, value=reference, hint=hint)
+        return Input((found,), many=True)
 
     def _several(self, name: str, source: Source) -> bool:
         """Whether a single reference stands for a list, by declaration and not by number."""
@@ -60,6 +76,19 @@ class References:
         unmatched = set(self.axes[source.step]) - set(self.axes[name])
         replicated = self.steps[source.step].replicates is not None
         return bool(unmatched) or (replicated and self.steps[name].replicates is None)
+
+    def _sources(self, text: str, path: tuple[str, ...], case: Case) -> list[Source]:
+        """Of `tune.best.models` the model of each replicate, else one."""
+        head, _, rest = text.partition(".")
+        if head in self.steps and rest.startswith("best.") and rest.endswith("s"):
+            named = self.steps[head].outputs
+            one = rest.removesuffix("s")
+            if rest not in named and one in named:
+                files = [
+                    file for key, file in named.items() if key == one or key.startswith(f"{one}.")
+                ]
+                return [Source(step=head, file=file) for file in files]
+        return [self._source(text, path, case)]
 
     def _source(self, text: str, path: tuple[str, ...], case: Case) -> Source:
         head, dot, rest = text.partition(".")
@@ -91,6 +120,8 @@ class References:
 
     def _output(self, head: str, rest: str, path: tuple[str, ...]) -> Source:
         step = self.steps[head]
+        if rest == "best.params" and rest not in step.outputs:
+            rest = "best"  # the file that they are in
         if rest in step.outputs:
             return Source(step=head, file=step.outputs[rest])
         if rest == "metrics" and step.metrics is not None:

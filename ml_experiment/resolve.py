@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import coherence, given, hashing, matrix, placeholders, plan, sources
+from ml_experiment import coherence, given, hashing, matrix, placeholders, plan, sources, studies
 from ml_experiment.config import OVERRIDE, Loaded
 from ml_experiment.errors import MISSING, ExperimentError, Problem, did_you_mean
 from ml_experiment.model import Matrix, Replicates, Scalar, Step, Work
-from ml_experiment.plan import Case, Plan, Replicate, StepPlan
+from ml_experiment.plan import Case, Plan, Replicate, StepPlan, StudyPlan
 from ml_experiment.references import References
 from ml_experiment.sources import Code
 
@@ -56,6 +56,8 @@ class _Resolver:
                 self.faulty.add(name)  # what it would lead to says nothing new
         steps = self.experiment.steps.items()
         self.steps = {name: step for name, step in steps if name not in self.faulty}
+        self.searched: dict[str, str] = {}  # the step of a study's trials -> the step that it names
+        self.studies = studies.Studies(self.experiment, self.steps, self.problem)
         self.cases: dict[str, tuple[Case, ...]] = {}
 
     def problem(
@@ -67,27 +69,24 @@ class _Resolver:
         expected: str | None = None,
         hint: str | None = None,
     ) -> None:
+        if path[1:2] and path[1] in self.searched:
+            path = (path[0], self.searched[path[1]], *path[2:])
         where = self.loaded.place(*path)
         self.problems.append(Problem(what, where, ".".join(path), value, expected, hint))
 
     def resolve(self) -> Plan:
-        axes = {name: self.axes(name, step) for name, step in self.steps.items()}
         for name, step in self.steps.items():
             self.declaration(name, step)
+        trials = {plan.trials_name(name): name for name in self.studies.known}
+        self.searched = {t: self.studies.known[name].step for t, name in trials.items()}
+        every = {**self.steps, **{t: self.studies.trials(name) for t, name in trials.items()}}
+        axes = {name: self.axes(name, step) for name, step in every.items()}
+        searches: dict[str, StudyPlan] = {}
+        for name, step in every.items():
             self.cases[name] = tuple(self.expand(name, step, axes[name]))
-        faulty = frozenset(self.faulty)
-        found = References(self.loaded.folder, self.steps, faulty, axes, self.problem)
-        steps = {
-            name: StepPlan(
-                name=name,
-                step=step,
-                axes=tuple(axes[name]),
-                cases=self.cases[name],
-                replicates=_replicates(step),
-                inputs=found.inputs(name, self.cases[name]),
-            )
-            for name, step in self.steps.items()
-        }
+            if name in trials:
+                searches[name] = self.studies.plan(trials[name], self.cases[name])
+        steps = self.planned(every, axes, searches)
         made = Plan(
             experiment=self.experiment,
             file=self.loaded.file,
@@ -101,6 +100,32 @@ class _Resolver:
         coherence.check(made, self.problem)
         self.overrides_without_effect()
         return made
+
+    def planned(
+        self,
+        every: Mapping[str, Step],
+        axes: Mapping[str, matrix.Axes],
+        searches: Mapping[str, StudyPlan],
+    ) -> dict[str, StepPlan]:
+        """The steps with their inputs; what gathers a study stands behind its trials."""
+        gathers = {name: self.studies.gathering(name) for name in self.studies.known}
+        known = {**every, **gathers}
+        axes = {**axes, **{name: axes[plan.trials_name(name)] for name in gathers}}
+        found = References(self.loaded.folder, known, frozenset(self.faulty), axes, self.problem)
+        steps = {}
+        for name, step in every.items():
+            steps[name] = made = StepPlan(
+                name=name,
+                step=step,
+                axes=tuple(axes[name]),
+                cases=self.cases[name],
+                replicates=_replicates(step),
+                inputs=found.inputs(name, self.cases[name]),
+                trials_of=searches.get(name),
+            )
+            if made.trials_of is not None:
+                steps[made.trials_of.name] = studies.gather(made, gathers[made.trials_of.name])
+        return steps
 
     def overrides_without_effect(self) -> None:
         """A shared parameter that comes from outside has to reach a step."""
@@ -213,10 +238,29 @@ class _Resolver:
             if param not in work.params and given.reaches(param, template, code)
         }
         params = {**shared, **work.params}
-        taken = given.Given(step, work, params, values, template, code)
+        named = {**self.params_later(name, work), **params}
+        trial = name in self.searched or name in self.searched.values()
+        taken = given.Given(step, work, named, values, template, code, trial=trial)
         for what, hint in taken.problems():
             self.problem(key, what, hint=hint)
         return work, params, template, code
+
+    def params_later(self, name: str, work: Work) -> dict[str, Any]:
+        """Parameters that are known when the job is about to run, each with a possible value."""
+        if name in self.searched:
+            return self.studies.names(name.removesuffix(plan.trials_name("")))
+        if work.params_from is None:
+            return {}
+        path = ("steps", name, "params_from")
+        study, _, rest = work.params_from.partition(".")
+        if study in self.studies.known and rest == "best.params":
+            return self.studies.names(study)
+        if study not in self.experiment.studies or rest != "best.params":
+            known = [f"{known}.best.params" for known in self.studies.known]
+            hint = did_you_mean(work.params_from, known)
+            self.problem(path, "not the best parameters of a study", value=work.params_from,
+                         expected="STUDY.best.params", hint=hint)  # fmt: skip
+        return {}
 
     def command_path(
         self, name: str, step: Step, chosen: list[tuple[str, str]], word: str

@@ -2,13 +2,18 @@
 
 Trial `t` is suggested by a sampler that has been told the results of trials `0 … t - window` and of
 no other, in that order, and knows the trials in between as running. So what trial `t` is depends
-on the declaration and those results alone, never on who finished first.
+on the declaration and those results alone, never on who finished first. Samplers that look at no
+result are told none.
+
+Suggestions are a chain, as commits are: each names by digest what it was made from, the suggestion
+before it and the results that it was told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from ml_experiment.hashing import canonical, of_text
@@ -18,6 +23,8 @@ from ml_experiment.space import Parameter
 Direction = Literal["minimize", "maximize"]
 Ended = Literal["complete", "failed", "pruned"]
 BY_INDEX = frozenset({"grid", "qmc"})  # trial t is their t-th point, so one seed serves all trials
+WITHOUT_MEMORY = frozenset({"bruteforce", "grid", "qmc", "random"})  # results change nothing
+NOTHING = of_text("")  # the digest of no results
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,8 @@ class Search:
         objectives: each direction, in order.
         sampler: its short name, or `module:Class`.
         options: of the sampler, by Optuna's names.
+        constrained: whether results say how far a trial is from what is allowed.
+        enqueued: what the first trials try; parameters that are left out are sampled.
     """
 
     name: str
@@ -39,6 +48,8 @@ class Search:
     sampler: str = "tpe"
     options: Mapping[str, Any] = field(default_factory=dict)
     window: int = 8
+    constrained: bool = False
+    enqueued: tuple[Mapping[str, Any], ...] = ()
 
     def seed(self, trial: int) -> int:
         """The seed of the sampler that suggests a trial."""
@@ -47,7 +58,27 @@ class Search:
 
     def told_before(self, trial: int) -> range:
         """The trials whose results the sampler knows when it suggests one."""
+        return range(0) if self.sampler in WITHOUT_MEMORY else self.ended_before(trial)
+
+    def ended_before(self, trial: int) -> range:
+        """The trials that are behind the window of one."""
         return range(max(0, trial - self.window + 1))
+
+    def enqueued_at(self, trial: int) -> Mapping[str, Any]:
+        """What a trial is to try, whatever the sampler says."""
+        return self.enqueued[trial] if trial < len(self.enqueued) else {}
+
+    def declared(self) -> dict[str, Any]:
+        """What all its suggestions depend on."""
+        return {
+            "constrained": self.constrained,
+            "name": self.name,
+            "objectives": self.objectives,
+            "options": dict(self.options),
+            "root": self.root,
+            "sampler": self.sampler,
+            "space": [vars(parameter) for parameter in self.parameters],
+        }
 
     def data(self) -> dict[str, Any]:
         """As JSON; `search` reads it."""
@@ -66,8 +97,39 @@ def search(data: Mapping[str, Any]) -> Search:
         )
         for parameter in data["parameters"]
     )
-    objectives = tuple(data["objectives"])
-    return Search(**{**data, "parameters": parameters, "objectives": objectives})
+    objectives, enqueued = tuple(data["objectives"]), tuple(data["enqueued"])
+    return Search(
+        **{**data, "parameters": parameters, "objectives": objectives, "enqueued": enqueued}
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the trials of one study are, and what counts in them.
+
+    Attributes:
+        folder: of the study, relative to the workspace.
+        replicates: the labels of the replicates of each trial; one empty text where there are none.
+        metrics: the file that a trial measures into, in its folder.
+        outputs: name -> file or folder, in a trial's folder.
+        objectives: metric -> direction.
+        constraints: metric -> its bounds, `min` and `max`.
+    """
+
+    folder: str
+    replicates: tuple[str, ...]
+    metrics: str
+    outputs: Mapping[str, str]
+    objectives: Mapping[str, Direction]
+    constraints: Mapping[str, Mapping[str, float | None]]
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial."""
+        return Path(self.folder) / f"trial-{trial_label(number)}"
+
+    def job(self, number: int, replicate: str) -> Path:
+        """The folder of one job of a trial."""
+        return self.trial(number) / (f"seed-{replicate}" if replicate else "")
 
 
 @dataclass(frozen=True)
@@ -87,36 +149,55 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a trial: a value for each objective, none of one that failed."""
+    """What came of a trial.
+
+    Attributes:
+        values: one for each objective; none of a trial that failed.
+        reports: step -> value, on the way.
+        excess: by how much each constraint is broken; 0 and less is allowed.
+    """
 
     number: int
     ended: Ended
     values: tuple[float, ...] = ()
     reports: tuple[tuple[int, float], ...] = ()
+    excess: tuple[float, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether it counts: it is complete and breaks no constraint."""
+        return self.ended == "complete" and all(amount <= 0 for amount in self.excess)
 
 
-def digest(
-    search: Search, trial: int, suggestions: Sequence[Suggestion], results: Sequence[Result]
-) -> str:
-    """What a suggestion was made from: while it holds, the suggestion is read and never asked again.
+def trial_label(number: int) -> str:
+    """A trial's number in a path: names sort by number, and do not change when trials are added."""
+    return f"{number:05d}"
+
+
+def result(data: Mapping[str, Any]) -> Result:
+    """A result from its JSON."""
+    reports = tuple((step, value) for step, value in data["reports"])
+    values, excess = tuple(data["values"]), tuple(data["excess"])
+    return Result(data["number"], data["ended"], values, reports, excess)
+
+
+def made_from(search: Search, trial: int, before: str, told: str) -> str:
+    """The digest of what a suggestion is made from: while it holds, nobody is asked again.
 
     Args:
         search: the declaration.
         trial: the number of the trial.
-        suggestions: those of all trials before it.
-        results: those of at least the trials that it was told.
+        before: the id of the suggestion before it; an empty text for the first.
+        told: the digest of the results that it is told (`chained`).
     """
-    known = search.told_before(trial)
-    before = [[s.number, s.params] for s in suggestions if s.number < trial]
-    told = [[r.number, r.ended, r.values, r.reports] for r in results if r.number in known]
-    made_of = {
-        "before": sorted(before, key=lambda entry: int(str(entry[0]))),
-        "objectives": search.objectives,
-        "options": dict(search.options),
-        "sampler": search.sampler,
-        "seed": search.seed(trial),
-        "space": [vars(parameter) for parameter in search.parameters],
-        "told": sorted(told, key=lambda entry: int(str(entry[0]))),
-        "trial": trial,
-    }
-    return of_text(canonical(made_of))
+    return of_text(canonical([search.declared(), trial, search.enqueued_at(trial), before, told]))
+
+
+def identity(made: str, params: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """The id of a suggestion: of what it was made from and what it says."""
+    return of_text(canonical([made, params, state]))
+
+
+def chained(before: str, result: Result) -> str:
+    """The digest of some results and one more."""
+    return of_text(before + canonical(vars(result)))

@@ -98,6 +98,29 @@ def draw(parameters: tuple[Parameter, ...], value_of: Callable[[Parameter], Any]
     return point
 
 
+def count(parameters: tuple[Parameter, ...], point: Mapping[str, Any] | None = None) -> int | None:
+    """How many points there are; None where they cannot be counted."""
+    if not parameters:
+        return 1
+    first, *others = parameters
+    held = point or {}
+    rest = tuple(others)
+    if not exists(first, held):
+        return count(rest, held)
+    if first.grid is None:
+        return None
+    if not any(first.name == parent for other in rest for parent, _ in other.when):
+        below = count(rest, held)  # its value changes nothing
+        return None if below is None else len(first.grid) * below
+    total = 0
+    for value in first.grid:
+        below = count(rest, {**held, first.name: value})
+        if below is None:
+            return None
+        total += below
+    return total
+
+
 def exists(parameter: Parameter, point: Mapping[str, Any]) -> bool:
     """Whether a parameter exists, given those before it."""
     return all(

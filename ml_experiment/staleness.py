@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_experiment import keys, records, workspace
+from ml_experiment import history, keys, records, workspace
 from ml_experiment.digests import Digests
-from ml_experiment.plan import STATE, Case, Job, Plan, StepPlan
+from ml_experiment.plan import STATE, Case, Plan, StepPlan
 
 
 class State(NamedTuple):
@@ -46,8 +46,11 @@ class Unit(NamedTuple):
 def units(plan: Plan) -> list[Unit]:
     """Every job of the plan and every table, in an order in which makers come first."""
     found: list[Unit] = []
+    searched = plan.only_searched
     for name in order(plan):
         step = plan.steps[name]
+        if name in searched:  # it is not run by itself
+            continue
         for case in step.cases:
             found += _of_case(plan, step, case)
         if step.tabled:
@@ -61,18 +64,18 @@ def units(plan: Plan) -> list[Unit]:
 
 
 def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
-    """The jobs of one case: they share a key."""
-    first = Job(step, case, step.replicates[0])
-    key_file, key = plan.key(first), keys.of_case(plan, first)
-    digest = keys.digest(key)
-    for replicate in step.replicates:
-        job = Job(step, case, replicate)
-        paths: list[str] = []
-        for value in plan.inputs(job).values():
-            listed = [value] if isinstance(value, str) else value
-            paths.extend(path.rstrip("/") for path in listed)  # a folder's, as records have it
+    """The jobs of one case: its replicates share a key, and so do trials that see the same."""
+    known: dict[str, tuple[dict[str, Any], str]] = {}
+    for job in plan.jobs_of(step, case):
+        key_file = plan.key(job)
+        if key_file not in known:
+            key = keys.of_case(plan, job)
+            known[key_file] = key, keys.digest(key)
+        paths = [path.rstrip("/") for path in plan.needs(job)]  # a folder's, as records have it
+        if job.trial is not None:
+            paths += [path for path in history.of_trial(plan, job) if not is_ours(path)]
         made = tuple(plan.files(job))
-        yield Unit(job.id, step.name, key_file, key, digest, tuple(paths), made)
+        yield Unit(job.id, step.name, key_file, *known[key_file], tuple(paths), made)
 
 
 def edited(plan: Plan) -> dict[str, str]:
@@ -246,6 +249,11 @@ def record_file(plan: Plan) -> Path:
 def is_key(path: str) -> bool:
     """Whether a path is that of a key file."""
     return path.startswith(f"{STATE}/keys")
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path is that of a key, or of a marker of a study's history: no data."""
+    return is_key(path) or path.startswith(f"{STATE}/history")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def of_record(
             "seed": "null" if record["seed"] is None else record["seed"],
             "state": record["state"],
             "tail": record.get("tail") or None,
+            "trial": record.get("trial"),
             "wildcards": record["wildcards"],
         }
     )
@@ -176,7 +177,7 @@ def of_record(
         experiment=str(line["experiment"]),
         start=milliseconds(record["started"]),
         end=end,
-        status=_STATUS[record["state"]],
+        status=_STATUS["failed" if _failed_trial(record) else record["state"]],
         found={f"{PREFIX}record": record["id"]},
         tags={f"{PREFIX}kind": "job", **tags, **_source(source, commit)},
         params=_params(record),
@@ -188,6 +189,11 @@ def of_record(
 
 
 _STATUS = {"finished": "FINISHED", "found": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+
+
+def _failed_trial(record: Mapping[str, Any]) -> bool:
+    """To Snakemake its job is done: that it failed is a result of its study."""
+    return (record.get("trial") or {}).get("state") == "failed"
 
 
 def milliseconds(moment: str) -> int:

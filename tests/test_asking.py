@@ -21,11 +21,17 @@ def asking() -> Iterator[Asking]:
     process.close()
 
 
+def suggest(
+    asking: Asking, declared: Search, suggestions: list[Suggestion], results: list[Result]
+) -> Suggestion:
+    return asking.suggest(declared.name, declared, suggestions, results).suggestion
+
+
 def study(asking: Asking, declared: Search, trials: int) -> list[Suggestion]:
     suggestions: list[Suggestion] = []
     results: list[Result] = []
     for _ in range(trials):
-        suggestions.append(asking.suggest(declared, suggestions, results))
+        suggestions.append(suggest(asking, declared, suggestions, results))
         results.append(result(declared, suggestions[-1]))
     return suggestions
 
@@ -54,22 +60,22 @@ def test_several_studies_and_any_place_to_go_on_from(asking: Asking) -> None:
     assert whole[0] != others[0]
     results = [result(first, suggestion) for suggestion in whole]
     for number in (13, 5, 13):  # forward, back, and in a process that knows nothing
-        assert asking.suggest(first, whole[:number], results) == whole[number]
+        assert suggest(asking, first, whole[:number], results) == whole[number]
     asking.close()
-    assert asking.suggest(first, whole[:9], results) == whole[9]
+    assert suggest(asking, first, whole[:9], results) == whole[9]
 
 
 def test_a_mistake_is_told_and_the_process_goes_on(asking: Asking) -> None:
     with pytest.raises(UserError, match="did you mean tpe"):
-        asking.suggest(replace(SEARCHES["tpe"], sampler="tpee"), [], [])
-    assert asking.suggest(SEARCHES["tpe"], [], []).number == 0
+        suggest(asking, replace(SEARCHES["tpe"], sampler="tpee"), [], [])
+    assert suggest(asking, SEARCHES["tpe"], [], []).number == 0
 
 
 def test_a_process_that_was_killed_is_started_again(asking: Asking) -> None:
-    first = asking.suggest(SEARCHES["tpe"], [], [])
+    first = suggest(asking, SEARCHES["tpe"], [], [])
     assert asking._process is not None
     asking._process.kill()
     asking._process.wait()
     with pytest.raises(UserError, match="has ended"):
-        asking.suggest(SEARCHES["tpe"], [first], [])
-    assert asking.suggest(SEARCHES["tpe"], [], []) == first
+        suggest(asking, SEARCHES["tpe"], [first], [])
+    assert suggest(asking, SEARCHES["tpe"], [], []) == first

@@ -25,8 +25,8 @@ TEXT = (
 
 def environ(folder: Path, name: str, replicate: str) -> dict[str, str]:
     made = plan(folder, TEXT)
-    job = made.job(name, {}, replicate)
-    values = launch.values(made, job, {})
+    job = made.job(name, {"replicate": replicate})
+    values = launch.values(made, job, job.case.params, {})
     line = f"{launch.prefix(made, job, values)} bash -euo pipefail -c {shlex.quote(launch.command(job, values))}"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, check=True, cwd=folder, env=dict(os.environ)
@@ -48,8 +48,8 @@ def test_a_job_gets_its_values(tmp_path: Path) -> None:
 
 def test_a_listed_seed_is_the_root_of_its_generators(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT)
-    job = made.job("listed", {}, "9")
-    words = shlex.split(launch.prefix(made, job, launch.values(made, job, {})))
+    job = made.job("listed", {"replicate": "9"})
+    words = shlex.split(launch.prefix(made, job, launch.values(made, job, job.case.params, {})))
     boot = json.loads(
         next(w for w in words if w.startswith("ML_EXPERIMENT_BOOT=")).partition("=")[2]
     )
@@ -59,18 +59,18 @@ def test_a_listed_seed_is_the_root_of_its_generators(tmp_path: Path) -> None:
 def test_a_function_gets_its_arguments_as_json(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT)
     job = made.job("c", {})
-    words = shlex.split(launch.command(job, launch.values(made, job, {})))
+    words = shlex.split(launch.command(job, launch.values(made, job, job.case.params, {})))
     assert words[-2] == "json:dumps"
     assert json.loads(words[-1])["params"] == {"obj": [1, "é"]}
 
 
 def test_a_command_that_is_too_long(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT.replace("it's $HOME", "x" * 110_000))
-    job = made.job("a", {}, "0")
+    job = made.job("a", {"replicate": "0"})
     with pytest.raises(UserError, match=r"the command of a/seed-0 has .* bytes"):
-        launch.command(job, launch.values(made, job, {}))
+        launch.command(job, launch.values(made, job, job.case.params, {}))
     with pytest.raises(UserError, match=r"given as variables has .* bytes"):
-        launch.prefix(made, job, launch.values(made, job, {}))
+        launch.prefix(made, job, launch.values(made, job, job.case.params, {}))
 
 
 def test_two_names_of_one_variable_are_both_left_out() -> None:

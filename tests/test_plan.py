@@ -74,10 +74,10 @@ def test_inputs_find_their_jobs(tmp_path: Path) -> None:
         *(f"many/size={s}/seed-{r}" for s in (1, 2) for r in (0, 1)),
         "next/method=x,size=1/seed-0",
     ]
-    job = made.job("next", {"size": "2", "method": "x"}, "1")
+    job = made.job("next", {"size": "2", "method": "x", "replicate": "1"})
     assert job.id == "next/method=x,size=2/seed-1"
     with pytest.raises(KeyError):
-        made.job("next", {"size": "3", "method": "x"}, "1")
+        made.job("next", {"size": "3", "method": "x", "replicate": "1"})
 
 
 def test_one_replicate_is_still_a_list(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.storages import InMemoryStorage
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ml_experiment import space
 from ml_experiment.errors import UserError, did_you_mean
@@ -71,6 +72,7 @@ class Asker:
         self.asked = 0
         self.told = 0
         self._one: BaseSampler | None = None
+        self._excess: dict[int, tuple[float, ...]] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._storage = InMemoryStorage()
         self._study = optuna.create_study(
@@ -93,7 +95,7 @@ class Asker:
         before = self._state()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of experimental samplers
-            trial = self._study.ask()
+            trial = self._next(number)
             params = space.draw(self.search.parameters, lambda p: _suggest(trial, p))
         self.asked += 1
         return Suggestion(number, params, self._added(trial, before))
@@ -113,7 +115,7 @@ class Asker:
         self._study.sampler = self._sampler(number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            trial = self._study.ask()
+            trial = self._next(number)
             trial_id = self._id(number)
 
             def value_of(parameter: Parameter) -> Any:
@@ -125,6 +127,13 @@ class Asker:
                 return value
 
             space.draw(self.search.parameters, value_of)
+
+    def _next(self, number: int) -> Trial:
+        known = {parameter.name: parameter for parameter in self.search.parameters}
+        fixed = self.search.enqueued_at(number)
+        if fixed:
+            self._study.enqueue_trial({n: _internal(known[n], v) for n, v in fixed.items()})
+        return self._study.ask()
 
     def _add(self, suggestion: Suggestion) -> None:
         """Put a trial where it was, with what the sampler had kept."""
@@ -153,15 +162,19 @@ class Asker:
             for step, value in result.reports:
                 self._storage.set_trial_intermediate_value(self._id(told), step, value)
             self._study.sampler = self._sampler(told)
+            self._excess[told] = result.excess
             values = list(result.values) if result.ended == "complete" else None
             self._study.tell(told, values, STATES[result.ended])
             self.told = told + 1
 
     def _sampler(self, number: int) -> BaseSampler:
         if self.search.sampler not in KEPT_BY_ONE:
-            return _made(self.search, number)
-        self._one = self._one or _made(self.search, number)
+            return _made(self.search, number, self._broken)
+        self._one = self._one or _made(self.search, number, self._broken)
         return self._one
+
+    def _broken(self, trial: FrozenTrial) -> tuple[float, ...]:
+        return self._excess[trial.number]
 
     def _state(self) -> dict[str, Any]:
         return dict(self._storage.get_study_system_attrs(self._study_id))
@@ -191,6 +204,19 @@ def pinned() -> dict[str, str]:
         "ATEN_CPU_CAPABILITY": "default",
         "NPY_DISABLE_CPU_FEATURES": " ".join(found),
         "OPENBLAS_CORETYPE": "Haswell",
+    }
+
+
+def made_by() -> dict[str, Any]:
+    """What suggestions of this process depend on besides their study."""
+    import numpy as np  # noqa: PLC0415
+
+    extensions = np.show_config(mode="dicts")["SIMD Extensions"]
+    return {
+        "kernels": {name: os.environ.get(name) for name in sorted(pinned())},
+        "numpy": np.__version__,
+        "optuna": optuna.__version__,
+        "simd": extensions.get("baseline", []),
     }
 
 
@@ -235,13 +261,17 @@ def _json(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _made(search: Search, number: int) -> BaseSampler:
-    """The sampler of one trial.
+def _made(
+    search: Search, number: int, broken: Callable[[FrozenTrial], Sequence[float]]
+) -> BaseSampler:
+    """The sampler of one trial. `broken` tells by how much a trial breaks each constraint.
 
     Raises:
         UserError: there is none of that name, or it does not take these options.
     """
     options = {"seed": search.seed(number), **search.options}
+    if search.constrained:
+        options["constraints_func"] = broken
     if search.sampler == "grid":
         options["search_space"] = _grid(search.parameters)
     if search.sampler == "qmc":

@@ -1,29 +1,30 @@
 """What the Snakefile sees: the plan as rules.
 
-`workflow/rules/experiment.smk` asks `experiment(config)` and declares a rule for each of
-`.rules`. Functions that give command and prefix declare `input`, so that Snakemake does not
-record their values: what makes a job run again is its key file, an ordinary input.
+`workflow/rules/experiment.smk` asks `experiment(config)` and declares a rule for each of its
+`rules`, `tables`, `trials` and `histories` (snakemake_rules.py).
 """
 
 from __future__ import annotations
 
-import os
-import re
-import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import directory
 
-from ml_experiment import hashing, keys, launch, overrides, sources, staleness, workspace
+from ml_experiment import keys, launch, overrides, sources, staleness, workspace
+from ml_experiment.adapters.snakemake_rules import (
+    HistoryRule,
+    StepRule,
+    StudyRule,
+    TableRule,
+    TrialRule,
+)
+from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
-from ml_experiment.plan import Job, Plan, StepPlan, by_hand_id
-
-FEW = 64  # as many jobs as a wildcard's pattern may list
+from ml_experiment.plan import Plan, by_hand_id
 
 _opened: list[Experiment] = []
 _before: list[workspace.Before] = []
@@ -76,35 +77,55 @@ class Experiment:
         self.results = plan.results
         self.logs = plan.logs
         self._seeding: dict[str, Seeding] = {}  # of hand-written rules, as their key says
+        self._asking = Asking()
+        studied = (step for step in plan.steps.values() if step.trials_of)
+        self.trials = [
+            TrialRule(plan, step, self._asking) for step in studied
+        ]  # one for each study
 
     @property
     def rules(self) -> list[StepRule]:
-        """A rule for each step, in declared order."""
-        return [StepRule(self.plan, step) for step in self.plan.steps.values()]
+        """A rule for each step, in declared order, and for what gathers a study."""
+        return [
+            StudyRule(self.plan, step) if step.study else StepRule(self.plan, step)
+            for step in self.plan.steps.values()
+            if not step.trials_of
+        ]
+
+    @property
+    def histories(self) -> list[HistoryRule]:
+        """A rule for the markers of each study."""
+        return [HistoryRule(self.plan, rule.step) for rule in self.trials]
 
     @property
     def tables(self) -> list[TableRule]:
         """A rule for each step that has a table."""
-        return [TableRule(self.plan, step) for step in self.plan.steps.values() if step.tabled]
+        searched = self.plan.only_searched
+        steps = self.plan.steps.values()
+        return [TableRule(self.plan, s) for s in steps if s.tabled and s.name not in searched]
 
     @property
     def targets(self) -> list[str]:
-        """Every output that no other job takes, and the tables: what `rule all` asks for."""
+        """Every output that no other job takes, and the tables: what `rule all` asks for.
+
+        A step that only a study uses is not run by itself, and its trials are what studies take.
+        """
         taken: set[str] = set()
-        for job in self.plan.all_jobs():
-            taken.update(_flat(self.plan.inputs(job)))
+        asked = [job for job in self.plan.all_jobs() if not job.step.trials_of]
+        for job in asked:
+            taken.update(self.plan.needs(job))
             if job.step.tabled:
                 taken.add(self.plan.metrics(job) or "")
-        paths = [
-            self.plan.path(job, file)
-            for job in self.plan.all_jobs()
-            for file in job.step.files.values()
-        ]
+        searched = self.plan.only_searched
+        asked = [job for job in asked if job.step.name not in searched]
+        paths = [self.plan.path(job, file) for job in asked for file in job.step.files.values()]
         tables = [path for table in self.tables for path in table.output]
         return [path for path in [*paths, *tables] if path not in taken]
 
     def started(self) -> None:
         """Before the first job: outputs that were edited by hand are kept aside."""
+        for rule in self.trials:
+            rule.begin()
         try:
             kept = staleness.keep_edited(self.plan)
         except MLExperimentError as error:
@@ -115,6 +136,8 @@ class Experiment:
 
     def path(self, reference: str) -> str | list[str]:
         """The path of `step.output`, or the paths where the step is many jobs.
+
+        Of a study: `tune.best`, `tune.table`, `tune.best.OUTPUT`, ….
 
         Raises:
             WorkflowError: there is no such step or output.
@@ -130,7 +153,7 @@ class Experiment:
             hint = did_you_mean(output, step.files)
             raise WorkflowError(str(UserError("no such output", value=reference, hint=hint)))
         paths = [self.plan.path(job, step.files[output]) for job in self.plan.jobs(step)]
-        return paths if step.many else paths[0]
+        return paths if step.axes or step.replicated else paths[0]
 
     def key(
         self,
@@ -186,146 +209,3 @@ class Experiment:
             return launch.by_hand(plan, name, replicate, job, threads, seeding)
 
         return prefix
-
-
-class StepRule:
-    """The attributes of one generated rule."""
-
-    def __init__(self, plan: Plan, step: StepPlan) -> None:
-        self.plan = plan
-        self.step = step
-        self.name = step.name
-        self.retries = step.step.retries
-        self._jobs: dict[tuple[str, ...], Job] = {}
-
-    @property
-    def output(self) -> list[Any]:
-        """The patterns of what it writes; folders are marked as such."""
-        patterns = []
-        for file in self.step.files.values():
-            pattern = self._pattern(self.plan.results, f"/{file.rstrip('/')}")
-            patterns.append(directory(pattern) if file.endswith("/") else pattern)
-        return patterns
-
-    @property
-    def log(self) -> dict[str, str]:
-        """What the job printed, and its boot report."""
-        return {
-            "log": self._pattern(self.plan.logs, ".log"),
-            "boot": self._pattern(self.plan.state("boot"), ".jsonl"),
-        }
-
-    @property
-    def wildcard_constraints(self) -> dict[str, str]:
-        """The values that there are; any text without `/`, `,` and `=` where they are many."""
-        values = {
-            axis: dict.fromkeys(case.slugs[axis] for case in self.step.cases)
-            for axis in self.step.axes
-        }
-        if self.step.replicated:
-            values["replicate"] = dict.fromkeys(r.label for r in self.step.replicates)
-        return {
-            name: "|".join(map(re.escape, known)) if len(known) <= FEW else "[^/,=]+"
-            for name, known in values.items()
-        }
-
-    @property
-    def resources(self) -> dict[str, Any]:
-        """Memory and GPUs, where a case declares any. Fractions of a GPU are thousandths."""
-        found: dict[str, Any] = {}
-        works = [case.work for case in self.step.cases]
-        if any(work.mem_mb is not None for work in works):
-            found["mem_mb"] = lambda wildcards: self.job(wildcards).case.work.mem_mb or 0
-        if any(work.gpus for work in works):
-            found["gpu_milli"] = lambda wildcards: round(self.job(wildcards).case.work.gpus * 1000)
-        return found
-
-    def job(self, wildcards: Any) -> Job:
-        """The job that Snakemake's wildcards mean."""
-        held = dict(wildcards.items())
-        try:
-            return self.plan.job(self.name, held, held.get("replicate", ""))
-        except KeyError:
-            known = [job.id for job in self.plan.jobs(self.step)]
-            asked = "/".join([self.name, ",".join(f"{k}={v}" for k, v in held.items())])
-            problem = UserError("no such job", value=asked, hint=did_you_mean(asked, known))
-            raise WorkflowError(str(problem)) from None
-
-    def input(self, wildcards: Any) -> list[str]:
-        """The key first, then the declared inputs."""
-        job = self.job(wildcards)
-        paths = [self.plan.key(job)]
-        for value in self.plan.inputs(job).values():
-            paths.extend([value] if isinstance(value, str) else value)
-        return list(dict.fromkeys(paths))
-
-    def threads(self, wildcards: Any) -> int:
-        """As declared; Snakemake lowers its own number to the cores that there are."""
-        return self.job(wildcards).case.work.threads
-
-    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
-        """All that the job's shell runs: what is printed, and what a person can paste."""
-        job = self.job(wildcards)
-        checkpoints = self._checkpoints(job)
-        resumed = any(_holds_something(self.plan.folder / path) for path in checkpoints.values())
-        line = launch.line(self.plan, job, checkpoints, resumed=resumed)
-        if not checkpoints:
-            return line
-        folders = [
-            path if path.endswith("/") else os.path.dirname(path) for path in checkpoints.values()
-        ]
-        done = self._checkpoint_folder(job)  # those of other parameters as well
-        return f"mkdir -p {shlex.join(folders)} && {line} && rm -rf {shlex.quote(done)}"
-
-    def _pattern(self, root: str, ending: str) -> str:
-        case = ",".join(f"{axis}={{{axis}}}" for axis in self.step.axes)
-        seed = "seed-{replicate}" if self.step.replicated else ""
-        return "/".join(part for part in (root, self.name, case, seed) if part) + ending
-
-    def _checkpoint_folder(self, job: Job) -> str:
-        return self.plan.state("checkpoints", job.id)
-
-    def _checkpoints(self, job: Job) -> dict[str, str]:
-        """Name -> path. Another key or other inputs mean another folder: never a stale resume."""
-        declared = job.step.step.checkpoints
-        if not declared:
-            return {}
-        made_of: list[Any] = [keys.of_case(self.plan, job)]
-        for path in _flat(self.plan.inputs(job)):
-            try:
-                status = (self.plan.folder / path).stat()
-                made_of.append([path, status.st_size, status.st_mtime_ns])
-            except OSError:  # a dry run: the input is not there yet
-                made_of.append(path)
-        digest = hashing.of_text(hashing.canonical(made_of))[:12]
-        folder = f"{self._checkpoint_folder(job)}/{digest}"
-        return {name: f"{folder}/{file}" for name, file in declared.items()}
-
-
-class TableRule:
-    """The rule of one step's table and summary."""
-
-    def __init__(self, plan: Plan, step: StepPlan) -> None:
-        self.name = f"{step.name}.table"
-        self.output = [plan.table(step, "table"), plan.table(step, "summary")]
-        key = workspace.table_key(plan, step)
-        self._input = [key, *(plan.metrics(job) or "" for job in plan.jobs(step))]
-        words = [sys.executable, "-m", "ml_experiment.table", key, *self.output]
-        self._command = shlex.join(words)
-
-    def input(self, wildcards: Any) -> list[str]:
-        """The key, and every metrics file."""
-        return self._input
-
-    def command(self, wildcards: Any, input: Any) -> str:
-        """A Python of ours."""
-        return self._command
-
-
-def _flat(inputs: Mapping[str, str | list[str]]) -> Iterator[str]:
-    for value in inputs.values():
-        yield from [value] if isinstance(value, str) else value
-
-
-def _holds_something(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.exists()

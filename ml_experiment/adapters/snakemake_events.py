@@ -146,6 +146,8 @@ class Session:
         """A job is about to start."""
         if not fields["output"]:
             return
+        if all(staleness.is_ours(str(path)) for path in fields["output"]):  # a marker
+            return
         bare = {name: [_bare(path) for path in fields[name]] for name in ("input", "output", "log")}
         started = self.open().started({**fields, **bare}, fields["created"])
         self.started[fields["jobid"]] = started
@@ -159,10 +161,12 @@ class Session:
             return
         self.failed.pop(jobid, None)
         self.ran.append(started.name)
-        if self.display:
-            self.display.finished(started.name, at - started.at)
         recorder = self.open()
         record = recorder.finished(started, at)
+        if self.display and (record.get("trial") or {}).get("state") == "failed":
+            self.display.failed(started.name)
+        elif self.display:
+            self.display.finished(started.name, at - started.at)
         self._remark(recorder, started, record)
         if self.writer:
             self.writer.notify()

@@ -1,7 +1,7 @@
 """Runs a Python function as a step: `python call.py module:function '<JSON>'`.
 
 The JSON object has `inputs`, `outputs`, `params`, `matrix`, `checkpoints` (objects), `seed`,
-`threads`, `replicate`, and `metrics` (a path or null). Arguments are matched by name: first these
+`threads`, `replicate`, `trial` (of a study's), and `metrics` (a path or null). Arguments are matched by name: first these
 groups, else the name of one parameter, matrix value, input, output or checkpoint; `**kwargs` gets
 the parameters that are left. What the function returns is its metrics. Standard library only.
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 GROUPS = ("inputs", "outputs", "params", "matrix", "checkpoints")
-SINGLES = ("seed", "threads", "replicate", "metrics")
+SINGLES = ("seed", "threads", "replicate", "metrics", "trial")
 LOOKUP = ("params", "matrix", "inputs", "outputs", "checkpoints")
 _MISSING = object()
 
@@ -195,7 +195,7 @@ def _matched(
 def _value(name: str, given: dict[str, Any]) -> Any:
     if name in GROUPS:
         return Group(given[name])
-    if name in SINGLES:
+    if name in SINGLES and (name != "trial" or given["trial"] is not None):
         # A parameter may go by such a name; a null of ours must not hide it.
         return given["params"].get(name, given[name])
     for group in LOOKUP:

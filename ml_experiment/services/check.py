@@ -59,7 +59,7 @@ def _named(file: Path | None) -> dict[str, str]:
 
 def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
     """Programs that commands begin with and this machine has not."""
-    for step in plan.steps.values():
+    for step in _declared(plan):
         words = {
             word
             for case in step.cases
@@ -75,20 +75,25 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
 
 
 def _variables(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
-    for step in plan.steps.values():
+    for step in _declared(plan):
         for name in sorted({name for case in step.cases for name in case.work.env}):
             if name not in os.environ:
                 yield _problem(loaded, step, f"the environment variable {name} is not set", "env")
 
 
 def _missing_inputs(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
-    for step in plan.steps.values():
+    for step in _declared(plan):
         for inputs in step.inputs.values():
             for name, item in inputs.items():
                 for source in item.sources:
                     if source.path is not None and not (plan.folder / source.path).exists():
                         what = f"no such file, and no step makes it: {source.path}"
                         yield _problem(loaded, step, what, "inputs", name)
+
+
+def _declared(plan: Plan) -> list[StepPlan]:
+    """The steps as they were declared: a study's are those of the step that it names."""
+    return [step for step in plan.steps.values() if not step.trials_of and not step.study]
 
 
 def _problem(loaded: Loaded, step: StepPlan, what: str, *below: str) -> Problem:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from ml_experiment import search
-from ml_experiment.adapters.optuna import Asker, pinned
+from ml_experiment.adapters.optuna import Asker, made_by, pinned
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.search import Result, Suggestion
 
@@ -23,6 +23,7 @@ class Studies:
 
     def __init__(self) -> None:
         self.askers: dict[str, tuple[Asker, list[Result]]] = {}
+        self.by = made_by()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """A suggestion, or what is wrong."""
@@ -31,16 +32,14 @@ class Studies:
             if question["fresh"] is not None:
                 self.askers[study] = Asker(search.search(question["fresh"])), []
             asker, results = self.askers[study]
-            for number, ended, values, reports in question["results"]:
-                pairs = tuple((step, value) for step, value in reports)
-                results.append(Result(number, ended, tuple(values), pairs))
+            results += map(search.result, question["results"])
             for number, params, state in question["restore"]:
                 asker.restore(Suggestion(number, params, state), results)
             suggestion = asker.ask(results)
         except MLExperimentError as error:
             self.askers.pop(study, None)
             return {"error": str(error)}
-        return {"params": suggestion.params, "state": suggestion.state}
+        return {"by": self.by, "params": suggestion.params, "state": suggestion.state}
 
 
 def main() -> None:

@@ -35,3 +35,32 @@ for _table in experiment.tables:
         output: _table.output,
         params: command=_table.command,
         shell: "{params.command}"
+
+
+# The trials of each study; what they are is decided when they are about to run. A history is a
+# marker: so many trials have ended.
+for _trial in experiment.trials:
+
+    rule:
+        name: _trial.name
+        input: _trial.input,
+        output: _trial.output,
+        log: **_trial.log,
+        wildcard_constraints: **_trial.wildcard_constraints,
+        priority: _trial.priority
+        threads: _trial.threads
+        resources: **_trial.resources,
+        retries: _trial.retries
+        params: command=_trial.command,
+        shell: "attempt={resources.attempt}; {params.command}"
+
+
+for _history in experiment.histories:
+
+    rule:
+        name: _history.name
+        input: _history.input,
+        output: _history.output,
+        wildcard_constraints: **_history.wildcard_constraints,
+        localrule: True
+        shell: ": > {output:q}"

@@ -1,0 +1,261 @@
+"""The rules that `workflow/rules/experiment.smk` declares: what each gets from the plan.
+
+Functions that give a command declare `input`, so that Snakemake does not record their values: what
+makes a job run again is its key file, an ordinary input.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from snakemake.exceptions import WorkflowError
+from snakemake.io import directory
+
+from ml_experiment import chosen, hashing, history, keys, launch, workspace
+from ml_experiment.asking import Asking
+from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
+from ml_experiment.plan import Job, Plan, StepPlan
+from ml_experiment.suggestions import Suggestions
+from ml_experiment.trials import Kept
+
+FEW = 64  # as many jobs as a wildcard's pattern may list
+FIRST = 1_000_000  # the priority of the first trial
+
+
+class StepRule:
+    """The attributes of one generated rule."""
+
+    def __init__(self, plan: Plan, step: StepPlan) -> None:
+        self.plan = plan
+        self.step = step
+        self.name = step.name
+        self.retries = step.step.retries
+        self._jobs: dict[tuple[str, ...], Job] = {}
+
+    @property
+    def output(self) -> list[Any]:
+        """The patterns of what it writes; folders are marked as such."""
+        patterns = []
+        for file in self.step.files.values():
+            pattern = self._pattern(self.plan.results, f"/{file.rstrip('/')}")
+            patterns.append(directory(pattern) if file.endswith("/") else pattern)
+        return patterns
+
+    @property
+    def log(self) -> dict[str, str]:
+        """What the job printed, and its boot report."""
+        return {
+            "log": self._pattern(self.plan.logs, ".log"),
+            "boot": self._pattern(self.plan.state("boot"), ".jsonl"),
+        }
+
+    @property
+    def wildcard_constraints(self) -> dict[str, str]:
+        """The values that there are; any text without `/`, `,` and `=` where they are many."""
+        values = {
+            axis: dict.fromkeys(case.slugs[axis] for case in self.step.cases)
+            for axis in self.step.axes
+        }
+        if self.step.replicated:
+            values["replicate"] = dict.fromkeys(r.label for r in self.step.replicates)
+        return {
+            name: "|".join(map(re.escape, known)) if len(known) <= FEW else "[^/,=]+"
+            for name, known in values.items()
+        }
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """Memory and GPUs, where a case declares any. Fractions of a GPU are thousandths."""
+        found: dict[str, Any] = {}
+        works = [case.work for case in self.step.cases]
+        if any(work.mem_mb is not None for work in works):
+            found["mem_mb"] = lambda wildcards: self.job(wildcards).case.work.mem_mb or 0
+        if any(work.gpus for work in works):
+            found["gpu_milli"] = lambda wildcards: round(self.job(wildcards).case.work.gpus * 1000)
+        return found
+
+    def job(self, wildcards: Any) -> Job:
+        """The job that Snakemake's wildcards mean."""
+        held = dict(wildcards.items())
+        try:
+            return self.plan.job(self.name, held)
+        except KeyError:
+            known = [job.id for job in self.plan.jobs(self.step)]
+            asked = "/".join([self.name, ",".join(f"{k}={v}" for k, v in held.items())])
+            problem = UserError("no such job", value=asked, hint=did_you_mean(asked, known))
+            raise WorkflowError(str(problem)) from None
+
+    def input(self, wildcards: Any) -> list[str]:
+        """The key first, then the declared inputs."""
+        job = self.job(wildcards)
+        return [self.plan.key(job), *self.plan.needs(job)]
+
+    def threads(self, wildcards: Any) -> int:
+        """As declared; Snakemake lowers its own number to the cores that there are."""
+        return self.job(wildcards).case.work.threads
+
+    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+        """All that the job's shell runs: what is printed, and what a person can paste."""
+        job = self.job(wildcards)
+        return self._line(job, chosen.params(self.plan, job))
+
+    def _line(self, job: Job, params: Mapping[str, Any]) -> str:
+        checkpoints = self._checkpoints(job, params)
+        resumed = any(_holds_something(self.plan.folder / path) for path in checkpoints.values())
+        line = launch.line(self.plan, job, params, checkpoints, resumed=resumed)
+        if not checkpoints:
+            return line
+        folders = [
+            path if path.endswith("/") else os.path.dirname(path) for path in checkpoints.values()
+        ]
+        done = self._checkpoint_folder(job)  # those of other parameters as well
+        return f"mkdir -p {shlex.join(folders)} && {line} && rm -rf {shlex.quote(done)}"
+
+    def _pattern(self, root: str, ending: str) -> str:
+        case = ",".join(f"{axis}={{{axis}}}" for axis in self.step.axes)
+        trial = "trial-{trial}" if self.step.trials_of else ""
+        seed = "seed-{replicate}" if self.step.replicated else ""
+        parts = (root, self.step.folder, case, trial, seed)
+        return "/".join(part for part in parts if part) + ending
+
+    def _checkpoint_folder(self, job: Job) -> str:
+        return self.plan.state("checkpoints", job.id)
+
+    def _checkpoints(self, job: Job, params: Mapping[str, Any]) -> dict[str, str]:
+        """Name -> path. Another key or other inputs mean another folder: never a stale resume."""
+        declared = job.step.step.checkpoints
+        if not declared:
+            return {}
+        made_of: list[Any] = [keys.of_case(self.plan, job), dict(params)]
+        for path in self.plan.needs(job):
+            try:
+                status = (self.plan.folder / path).stat()
+                made_of.append([path, status.st_size, status.st_mtime_ns])
+            except OSError:  # a dry run: the input is not there yet
+                made_of.append(path)
+        digest = hashing.of_text(hashing.canonical(made_of))[:12]
+        folder = f"{self._checkpoint_folder(job)}/{digest}"
+        return {name: f"{folder}/{file}" for name, file in declared.items()}
+
+
+class TrialRule(StepRule):
+    """The rule of a study's trials."""
+
+    def __init__(self, plan: Plan, step: StepPlan, asking: Asking) -> None:
+        super().__init__(plan, step)
+        self.asking = asking
+        self.running = False  # before that nobody is asked, and nothing is kept in mind
+        self._studies: dict[str, Suggestions] = {}
+
+    def begin(self) -> None:
+        """Jobs are about to run: what is on disk now may be what they replace."""
+        self.running = True
+        self._studies.clear()
+
+    @property
+    def wildcard_constraints(self) -> dict[str, str]:
+        """Trials have numbers."""
+        return {**super().wildcard_constraints, "trial": "[0-9]+"}
+
+    @property
+    def resources(self) -> dict[str, Any]:
+        """The attempt too: a trial that fails is tried again first, and is a result then."""
+        return {**super().resources, "attempt": lambda wildcards, attempt: attempt}
+
+    def priority(self, wildcards: Any) -> int:
+        """The first trials first: others wait for them."""
+        return FIRST - int(wildcards.trial)
+
+    def input(self, wildcards: Any) -> list[str]:
+        """Key, declared inputs, and the trials that have to end before."""
+        job = self.job(wildcards)
+        return [*super().input(wildcards), *history.of_trial(self.plan, job)]
+
+    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+        """The program with what the trial tries, which is decided now."""
+        job = self.job(wildcards)
+        try:
+            suggested = self._suggested(job)
+        except MLExperimentError as error:
+            return launch.no_trial(self.plan, job, str(error))
+        if suggested is None:
+            message = f"what {job.id} tries is not known before the trials have ended that it sees"
+            return launch.no_trial(self.plan, job, message)
+        if suggested == "stopped":
+            return launch.no_trial(self.plan, job, None)
+        line = self._line(job, {**job.case.params, **suggested.suggestion.params})
+        return launch.trial(self.plan, job, line, suggested.identity)
+
+    def _suggested(self, job: Job) -> Kept | Literal["stopped"] | None:
+        label = job.case.label
+        if label not in self._studies:
+            trials = self.step.trials_of
+            assert trials is not None
+            layout = keys.layout(self.plan, job)
+            self._studies[label] = Suggestions(
+                self.plan.folder, layout, trials, job.case, self.asking
+            )
+        assert job.trial is not None
+        return self._studies[label].at(job.trial, ask=self.running)
+
+
+class HistoryRule:
+    """The rule of the markers of one study: see `history`."""
+
+    def __init__(self, plan: Plan, step: StepPlan) -> None:
+        self.plan = plan
+        self.trials = TrialRule(plan, step, Asking())
+        self.name = f"{step.folder}.history"
+        case = ",".join(f"{axis}={{{axis}}}" for axis in step.axes)
+        parts = (plan.state("history", step.folder), case, "{trial}")
+        self.output = "/".join(part for part in parts if part)
+        known = self.trials.wildcard_constraints
+        self.wildcard_constraints = {axis: known[axis] for axis in (*step.axes, "trial")}
+
+    def input(self, wildcards: Any) -> list[str]:
+        """The metrics of its trials, and the marker before."""
+        held = dict(wildcards.items())
+        first = next(iter(self.trials.step.replicates)).label
+        job = self.plan.job(self.trials.name, {**held, "replicate": first})
+        assert job.trial is not None
+        return history.of_marker(self.plan, job, job.trial)
+
+
+class StudyRule(StepRule):
+    """The rule of the job that gathers a study's trials."""
+
+    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+        """A Python of ours."""
+        job = self.job(wildcards)
+        words = [sys.executable, "-m", "ml_experiment.services.gather", self.plan.key(job)]
+        return f"{shlex.join(words)} > {shlex.quote(self.plan.log(job))} 2>&1"
+
+
+class TableRule:
+    """The rule of one step's table and summary."""
+
+    def __init__(self, plan: Plan, step: StepPlan) -> None:
+        self.name = f"{step.name}.table"
+        self.output = [plan.table(step, "table"), plan.table(step, "summary")]
+        key = workspace.table_key(plan, step)
+        self._input = [key, *(plan.metrics(job) or "" for job in plan.jobs(step))]
+        words = [sys.executable, "-m", "ml_experiment.table", key, *self.output]
+        self._command = shlex.join(words)
+
+    def input(self, wildcards: Any) -> list[str]:
+        """The key, and every metrics file."""
+        return self._input
+
+    def command(self, wildcards: Any, input: Any) -> str:
+        """A Python of ours."""
+        return self._command
+
+
+def _holds_something(path: Path) -> bool:
+    return any(path.iterdir()) if path.is_dir() else path.exists()

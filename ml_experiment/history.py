@@ -1,0 +1,44 @@
+"""What a trial waits for: the trials whose results its sampler is told.
+
+Direct edges would be trials times trials. So every 16 trials there is a marker, touched when they
+and the marker before have ended; a trial waits for one marker and the few trials since.
+"""
+
+from __future__ import annotations
+
+from ml_experiment.plan import Job, Plan, job_id
+from ml_experiment.search import trial_label
+
+BLOCK = 16  # trials whose ends one marker stands for
+
+
+def of_trial(plan: Plan, job: Job) -> list[str]:
+    """The inputs of a trial that stand for its history; none where its sampler has no memory."""
+    assert job.step.trials_of is not None
+    assert job.trial is not None
+    return ended(plan, job, len(job.step.trials_of.sees(job.case, job.trial)))
+
+
+def ended(plan: Plan, job: Job, count: int) -> list[str]:
+    """What is there when the first `count` trials of a job's study have ended."""
+    whole, last = divmod(count, BLOCK)
+    before = [marker(plan, job, whole - 1)] if whole else []
+    return [*before, *metrics(plan, job, range(whole * BLOCK, whole * BLOCK + last))]
+
+
+def of_marker(plan: Plan, job: Job, block: int) -> list[str]:
+    """The inputs of a marker: the one before, and the metrics of its trials."""
+    before = [marker(plan, job, block - 1)] if block else []
+    return [*before, *metrics(plan, job, range(block * BLOCK, (block + 1) * BLOCK))]
+
+
+def metrics(plan: Plan, job: Job, numbers: range) -> list[str]:
+    """The metrics files of some trials, of all their replicates."""
+    trials = (Job(job.step, job.case, r, n) for n in numbers for r in job.step.replicates)
+    return [(plan.metrics(trial) or "").rstrip("/") for trial in trials]
+
+
+def marker(plan: Plan, job: Job, block: int) -> str:
+    """The file that says that the trials of a block, and those before, have ended."""
+    study = job_id(job.step.folder, job.case.label, "")
+    return plan.state("history", f"{study}/{trial_label(block)}")

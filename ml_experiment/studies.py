@@ -1,0 +1,286 @@
+"""Studies as steps: one whose jobs are the trials, and one that gathers them.
+
+    studies.tune: {step: fit, …}   ->   tune.trial   like fit, with a job for each trial
+                                        tune         a job for each case, which writes the study's files
+
+So inputs, seeds, keys, environments and placeholders of trials are those of any step.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ml_experiment import placeholders, space
+from ml_experiment.errors import did_you_mean
+from ml_experiment.hashing import canonical
+from ml_experiment.model import Experiment, Step, Study, Tuning, Work
+from ml_experiment.plan import NEEDED, Case, Input, Replicate, Source, StepPlan, StudyPlan
+from ml_experiment.search import Search
+from ml_experiment.sources import Code
+from ml_experiment.space import Parameter
+
+SAMPLERS = ("bruteforce", "cmaes", "gp", "grid", "nsgaii", "nsgaiii", "qmc", "random", "tpe")
+PACKAGES = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
+ONE_OBJECTIVE = frozenset({"cmaes"})
+NO_CONDITIONS = frozenset({"grid"})
+CONSTRAINED = frozenset({"gp", "nsgaii", "nsgaiii", "tpe"})
+OWN_FILES = ("status.json", "suggestion.json")
+
+Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
+
+
+@dataclass
+class Studies:
+    """The studies of an experiment, and what is wrong with them.
+
+    Args:
+        experiment: all of it.
+        steps: those that could be read.
+        problem: reports what is wrong.
+    """
+
+    experiment: Experiment
+    steps: Mapping[str, Step]
+    problem: Report
+
+    def __post_init__(self) -> None:
+        self.known = {
+            name: study
+            for name, study in self.experiment.studies.items()
+            if self._step(name, study)
+        }
+
+    def _step(self, name: str, study: Study) -> bool:
+        path = ("studies", name)
+        if name in self.experiment.steps or name == "all":
+            self.problem(path, "a step has this name", value=name, hint="choose another")
+            return False
+        if study.step in self.steps:
+            return self._fits(path, study, self.steps[study.step])
+        if study.step not in self.experiment.steps:
+            hint = did_you_mean(study.step, self.steps)
+            self.problem((*path, "step"), "no such step", value=study.step, hint=hint)
+        return False
+
+    def _fits(self, path: tuple[str, ...], study: Study, step: Step) -> bool:
+        if step.metrics is None:
+            hint = "give it `metrics: metrics.json`"
+            self.problem((*path, "step"), "the step has no metrics", value=study.step, hint=hint)
+        for file in (step.metrics, *step.outputs.values()):
+            if file in OWN_FILES:
+                what = f"a trial has a file {file} of ours"
+                self.problem(("steps", study.step), what, value=file, hint="choose another name")
+        return step.metrics is not None
+
+    @property
+    def only_searched(self) -> frozenset[str]:
+        """The steps that are there to be searched; whether another takes their files is not asked."""
+        return frozenset(study.step for study in self.known.values())
+
+    def trials(self, name: str) -> Step:
+        """The step of a study's trials."""
+        study = self.known[name]
+        step = self.steps[study.step]
+        changed: dict[str, Any] = {
+            "replicates": study.replicates,
+            "seed_as": step.seed_as or study.step,
+        }
+        if study.matrix:
+            changed["matrix"] = study.matrix
+        if study.timeout is not None:
+            changed["timeout"] = study.timeout
+        return step.model_copy(update=changed)
+
+    def names(self, name: str) -> dict[str, Any]:
+        """Every parameter that any case of a study searches, with one of its values."""
+        study = self.known[name]
+        cases = [case for values in study.cases.values() for case in values.values()]
+        found: dict[str, Any] = {}
+        for tuning in (study, *cases):
+            for parameter in space.parse(tuning.space)[0]:
+                found.setdefault(parameter.name, (parameter.grid or (parameter.low,))[0])
+        return found
+
+    def gathering(self, name: str) -> Step:
+        """The step that gathers a study's trials, as it would be declared."""
+        study = self.known[name]
+        step = self.steps[study.step]
+        return Step.model_construct(
+            outputs=outputs(study, step), matrix=study.matrix or step.matrix, seeding="none"
+        )
+
+    def plan(self, name: str, cases: tuple[Case, ...]) -> StudyPlan:
+        """What is searched in each case."""
+        study = self.known[name]
+        self._cases(name, cases)
+        searches, counts = {}, {}
+        for case in cases:
+            tuning, path = self._tuning(name, study, case)
+            search, count = self._search(name, study, tuning, path)
+            searches[case.label], counts[case.label] = search, count
+        return StudyPlan(name, study, searches, counts)
+
+    def _cases(self, name: str, cases: tuple[Case, ...]) -> None:
+        """Every key of `cases` is an axis and a value of it."""
+        for axis, values in self.known[name].cases.items():
+            path = ("studies", name, "cases", axis)
+            known = {placeholders.as_text(c.values[axis]) for c in cases if axis in c.values}
+            if not known:
+                self.problem(path, "not an axis of this study", value=axis)
+                continue
+            for value in values:
+                if value not in known:
+                    hint = did_you_mean(value, known)
+                    self.problem((*path, value), f"not a value of {axis}", value=value, hint=hint)
+
+    def _tuning(
+        self, name: str, study: Study, case: Case
+    ) -> tuple[Tuning, Callable[[str], tuple[str, ...]]]:
+        """The keys of a case laid on those of the study, and where each of them was written."""
+        keys = {key: getattr(study, key) for key in Tuning.model_fields}
+        written: dict[str, tuple[str, ...]] = {}
+        for axis, values in study.cases.items():
+            text = placeholders.as_text(case.values[axis]) if axis in case.values else ""
+            if text in values:
+                for key in sorted(values[text].model_fields_set):
+                    keys[key] = getattr(values[text], key)
+                    written[key] = ("studies", name, "cases", axis, text, key)
+        return Tuning.model_construct(**keys), lambda key: written.get(key, ("studies", name, key))
+
+    def _search(
+        self, name: str, study: Study, tuning: Tuning, path: Callable[[str], tuple[str, ...]]
+    ) -> tuple[Search, int]:
+        parameters, mistakes = space.parse(tuning.space)
+        for mistake in mistakes:
+            place = (*path("space"), *mistake.path)
+            self.problem(place, mistake.what, value=mistake.value, expected=mistake.expected,
+                         hint=mistake.hint)  # fmt: skip
+        sampler, options = self._sampler(tuning, path("sampler"))
+        search = Search(
+            name=name, root=self.experiment.seed, parameters=parameters,
+            objectives=tuple(study.objectives.values()), sampler=sampler, options=options,
+            window=tuning.window, constrained=bool(study.constraints), enqueued=tuning.enqueue,
+        )  # fmt: skip
+        if not mistakes:
+            self._able(study, search, path("sampler"))
+            self._enqueued(search, path("enqueue"))
+            return search, self._count(tuning, search, path)
+        return search, tuning.trials or 0
+
+    def _sampler(self, tuning: Tuning, path: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
+        options: dict[str, Any] = {}
+        if isinstance(tuning.sampler, str):
+            name = tuning.sampler
+        elif len(tuning.sampler) == 1:
+            name, given = next(iter(tuning.sampler.items()))
+            options = dict(given)
+        else:
+            expected = "one name, or {name: {option: value}}"
+            self.problem(path, "several samplers", value=dict(tuning.sampler), expected=expected)
+            return "random", {}
+        if name not in SAMPLERS and ":" not in name:
+            expected = ", ".join(SAMPLERS) + ", or module:Class"
+            hint = did_you_mean(name, SAMPLERS)
+            self.problem(path, "no such sampler", value=name, expected=expected, hint=hint)
+            return "random", {}
+        if "seed" in options:
+            what = "a sampler's seed follows from the experiment's"
+            self.problem(path, what, value=options["seed"], hint="remove it")
+        for package in PACKAGES.get(name, ()):
+            if importlib.util.find_spec(package) is None:
+                hint = f"pip install {package}"
+                self.problem(path, f"the sampler {name} needs {package}", value=name, hint=hint)
+        return name, options
+
+    def _able(self, study: Study, search: Search, path: tuple[str, ...]) -> None:
+        """Whether the sampler can do what the study asks of it."""
+        name = search.sampler
+        wants = (
+            (len(search.objectives) > 1, name in ONE_OBJECTIVE, "several objectives", ONE_OBJECTIVE),
+            (any(p.when for p in search.parameters), name in NO_CONDITIONS,
+             "parameters with `when`", NO_CONDITIONS),
+            (search.constrained, name in SAMPLERS and name not in CONSTRAINED, "constraints",
+             frozenset(SAMPLERS) - CONSTRAINED),
+        )  # fmt: skip
+        for wanted, unable, what, others in wants:
+            if wanted and unable:
+                able = ", ".join(sorted({*SAMPLERS} - others))
+                self.problem(path, f"{name} cannot do {what}", value=name, expected=able)
+        if len(search.objectives) > 1 and study.stop is not None:
+            what = "`stop` is for one objective"
+            self.problem(("studies", search.name, "stop"), what, hint="remove it")
+
+    def _enqueued(self, search: Search, path: tuple[str, ...]) -> None:
+        known = {parameter.name: parameter for parameter in search.parameters}
+        for index, point in enumerate(search.enqueued):
+            for name, value in point.items():
+                place = (*path, str(index), name)
+                if name not in known or known[name].kind == "fixed":
+                    drawn = [p.name for p in search.parameters if p.kind != "fixed"]
+                    hint = did_you_mean(name, drawn)
+                    self.problem(place, "nothing that is searched", value=name, hint=hint)
+                elif not possible(known[name], value):
+                    self.problem(place, "not in the space", value=value)
+
+    def _count(self, tuning: Tuning, search: Search, path: Callable[[str], tuple[str, ...]]) -> int:
+        points = (
+            space.count(search.parameters) if search.sampler in ("grid", "bruteforce") else None
+        )
+        if search.sampler in ("grid", "bruteforce") and points is None:
+            endless = next(p.name for p in search.parameters if p.grid is None)
+            hint = "give it a step, or a list of values"
+            what = f"{search.sampler} needs a space whose points can be counted"
+            self.problem((*path("space"), endless), what, value=endless, hint=hint)
+        if tuning.trials is None and points is None:
+            expected = "how many trials, such as trials: 40"
+            self.problem(path("trials"), "the key `trials` is missing", expected=expected)
+        elif points is not None and tuning.trials is not None and tuning.trials > points:
+            hint = f"the space has {points} points; without `trials` all of them are tried"
+            what = f"more trials than the {search.sampler} has points"
+            self.problem(path("trials"), what, value=tuning.trials, hint=hint)
+        return tuning.trials if tuning.trials is not None else points or 0
+
+
+def gather(trials: StepPlan, step: Step) -> StepPlan:
+    """The step that gathers a study's trials."""
+    assert trials.trials_of is not None
+    source = Source(step=trials.name, file=trials.step.metrics)
+    needed = {NEEDED: Input((source,), many=True)}
+    nothing = Code({}, frozenset())
+    cases = tuple(
+        Case(case.label, case.slugs, case.values, Work.model_construct(), {}, None, nothing)
+        for case in trials.cases
+    )
+    return StepPlan(
+        name=trials.trials_of.name, step=step, axes=trials.axes, cases=cases,
+        replicates=(Replicate(),), inputs={case.label: needed for case in cases},
+        study=trials.trials_of,
+    )  # fmt: skip
+
+
+def outputs(study: Study, step: Step) -> dict[str, str]:
+    """Name -> file of what the gathering job writes, as references name it."""
+    found = {"table": "trials.csv", "trials": "trials/"}
+    if len(study.objectives) > 1:
+        return {**found, "pareto": "pareto.json"}
+    found["best"] = "best.json"
+    labels = [str(index) for index in range(study.replicates or 0)] or [""]
+    for name, file in step.outputs.items():
+        for label in labels:
+            key = f"best.{name}" if label == labels[0] else f"best.{name}.{label}"
+            found[key] = f"best/seed-{label}/{file}" if label else f"best/{file}"
+    return found
+
+
+def possible(parameter: Parameter, value: Any) -> bool:
+    """Whether a parameter can have a value."""
+    if parameter.kind in ("choice", "fixed"):
+        return any(canonical(value) == canonical(choice) for choice in parameter.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if not parameter.low <= value <= parameter.high:
+        return False
+    return parameter.grid is None or any(abs(value - known) < 1e-9 for known in parameter.grid)
