@@ -66,7 +66,8 @@ class Asking:
             self._known.pop(study, None)
             raise UserError(str(answer["error"]))
         self._known[study] = number + 1, len(due)
-        return Answer(Suggestion(number, answer["params"], answer["state"]), answer["by"])
+        made = Suggestion(number, answer["params"], answer["state"], answer["pruning"])
+        return Answer(made, answer["by"])
 
     def close(self) -> None:
         """End the process."""

@@ -72,42 +72,17 @@ def line(
 
 
 def trial(plan: Plan, job: Job, line: str, suggestion: str) -> str:
-    """What the shell of a trial runs around its program: it writes down how that ended.
+    """What the shell of a trial runs: the program's `line`, and boot/trial.sh around it.
 
-    A program that ends by itself and fails, on its last attempt, is a result: the study goes on.
-    Killed by a signal, or not started at all (status 125 and more), it is none: the job fails.
-    The trial's products are no outputs that Snakemake knows, so the old ones are removed here.
-
-    `line` is that of the program, `suggestion` the id of what it tries.
+    `suggestion` is the id of what the trial tries.
     """
-    folder = plan.path(job, "")
-    status, metrics = shlex.quote(f"{folder}status.json"), plan.metrics(job) or ""
-    products = [f"{folder}{file}" for file in job.step.step.outputs.values()]
-    gone = shlex.join([product.rstrip("/") for product in products])
-    made = shlex.join(sorted({os.path.dirname(path.rstrip("/")) for path in [*products, metrics]}))
-    told = {"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial}
-    complete = shlex.quote(canonical({**told, "state": "complete"}))
-    failed = canonical({**told, "state": "failed", "status": 0}).replace(
-        '"status":0', '"status":%d'
-    )
-    # Snakemake expects the metrics of a trial that failed as well: an empty file
-    empty = (
-        f"mkdir -p {shlex.quote(metrics)}"
-        if metrics.endswith("/")
-        else f": > {shlex.quote(metrics)}"
-    )
-    there = " && ".join(f"[ -e {shlex.quote(product)} ]" for product in products) or "true"
-    missing = shlex.quote(f"the program has not written all of {', '.join(products)}")
-    log = shlex.quote(plan.log(job))
-    rm = f"rm -rf {gone}" if gone else "true"
-    return (
-        f"{rm} && mkdir -p {made} && if {line}; then "
-        f"{{ {there} || {{ echo {missing} | tee -a {log} >&2; exit 125; }}; }}; "
-        f"echo {complete} > {status}; "
-        f"else code=$?; [ $code -lt 125 ] || exit $code; "
-        f"[ $attempt -gt {job.step.step.retries} ] || exit $code; "
-        f"{rm}; {empty}; printf {shlex.quote(failed + chr(92) + 'n')} $code > {status}; fi"
-    )
+    folder = plan.path(job, "").rstrip("/")
+    told = canonical({"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial})[1:-1]
+    words = [folder, told, job.step.step.metrics or "", plan.log(job), str(job.step.step.retries)]
+    around = shlex.join([".", str(BOOT / "trial.sh"), *words, *job.step.step.outputs.values()])
+    # a checkpoint goes on with what an earlier attempt has reported
+    fresh = "" if job.step.step.checkpoints else f"rm -f {shlex.quote(f'{folder}/reports.txt')}; "
+    return f"{around}; {fresh}if {line}; then trial_ended 0; else trial_ended $?; fi"
 
 
 def no_trial(plan: Plan, job: Job, message: str | None) -> str:
@@ -116,16 +91,11 @@ def no_trial(plan: Plan, job: Job, message: str | None) -> str:
     `message` says what is wrong with its study; None where that has found enough.
     """
     if message is not None:
-        log = shlex.quote(plan.log(job))
-        return f"echo {shlex.quote(message)} > {log}; exit 1"
-    told = canonical({"state": "stopped", "trial": job.trial})
-    metrics = plan.metrics(job) or ""
-    empty = (
-        f"mkdir -p {shlex.quote(metrics)}"
-        if metrics.endswith("/")
-        else f": > {shlex.quote(metrics)}"
-    )
-    return f"{empty}; echo {shlex.quote(told)} > {shlex.quote(plan.path(job, 'status.json'))}"
+        return f"echo {shlex.quote(message)} > {shlex.quote(plan.log(job))}; exit 1"
+    metrics = shlex.quote(plan.metrics(job) or "")
+    empty = f"mkdir -p {metrics}" if metrics.endswith("/") else f": > {metrics}"
+    told = shlex.quote(canonical({"state": "stopped", "trial": job.trial}))
+    return f"{empty}; echo {told} > {shlex.quote(plan.path(job, 'status.json'))}"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:
@@ -170,7 +140,11 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     }
     if resumed:
         boot["resumed"] = True
-    shown = given if job.case.template is not None else {"seed": given["seed"]}
+    shown = dict(given) if job.case.template is not None else {"seed": given["seed"]}
+    if job.step.trials_of is not None:
+        shown["report"] = plan.path(job, "reports.txt")
+        if job.step.trials_of.searches[job.case.label].pruner is not None:
+            shown["pruning"] = plan.suggestion(job)
     text = _prefix(boot, plan.experiment.seed, shown)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 

@@ -156,6 +156,9 @@ class Tuning(Frozen):
     sampler: Text | Mapping[Text, Mapping[Text, Any]] = Field(
         "tpe", description="the name of a sampler, or {name: {option: value}}"
     )
+    pruner: Text | Mapping[Text, Mapping[Text, Any]] | None = Field(
+        None, description="the name of a pruner, or {name: {option: value}}"
+    )
     trials: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         None,
         description="how many trials, a whole number; of a grid, all points where it is not given",

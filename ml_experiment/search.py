@@ -39,6 +39,8 @@ class Search:
         options: of the sampler, by Optuna's names.
         constrained: whether results say how far a trial is from what is allowed.
         enqueued: what the first trials try; parameters that are left out are sampled.
+        pruner: its short name, or `module:Class`; None where all trials run to their end.
+        pruner_options: by Optuna's names.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Search:
     window: int = 8
     constrained: bool = False
     enqueued: tuple[Mapping[str, Any], ...] = ()
+    pruner: str | None = None
+    pruner_options: Mapping[str, Any] = field(default_factory=dict)
 
     def seed(self, trial: int) -> int:
         """The seed of the sampler that suggests a trial."""
@@ -58,7 +62,8 @@ class Search:
 
     def told_before(self, trial: int) -> range:
         """The trials whose results the sampler knows when it suggests one."""
-        return range(0) if self.sampler in WITHOUT_MEMORY else self.ended_before(trial)
+        alone = self.sampler in WITHOUT_MEMORY and self.pruner is None
+        return range(0) if alone else self.ended_before(trial)
 
     def ended_before(self, trial: int) -> range:
         """The trials that are behind the window of one."""
@@ -75,6 +80,7 @@ class Search:
             "name": self.name,
             "objectives": self.objectives,
             "options": dict(self.options),
+            "pruner": self.pruner and {self.pruner: dict(self.pruner_options)},
             "root": self.root,
             "sampler": self.sampler,
             "space": [vars(parameter) for parameter in self.parameters],
@@ -140,11 +146,13 @@ class Suggestion:
         params: by name, in the order in which they were drawn.
         state: what the sampler keeps with the trial and in the study, JSON; it is given back when
             the study is made again from files.
+        pruning: what the trial needs to know to give itself up.
     """
 
     number: int
     params: Mapping[str, Any]
     state: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    pruning: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -193,9 +201,9 @@ def made_from(search: Search, trial: int, before: str, told: str) -> str:
     return of_text(canonical([search.declared(), trial, search.enqueued_at(trial), before, told]))
 
 
-def identity(made: str, params: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+def identity(made: str, suggestion: Suggestion) -> str:
     """The id of a suggestion: of what it was made from and what it says."""
-    return of_text(canonical([made, params, state]))
+    return of_text(canonical([made, vars(suggestion)]))
 
 
 def chained(before: str, result: Result) -> str:

@@ -9,7 +9,7 @@ So inputs, seeds, keys, environments and placeholders of trials are those of any
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,19 @@ SAMPLERS = ("bruteforce", "cmaes", "gp", "grid", "nsgaii", "nsgaiii", "qmc", "ra
 PACKAGES = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
 ONE_OBJECTIVE = frozenset({"cmaes"})
 NO_CONDITIONS = frozenset({"grid"})
+PRUNERS = (
+    "hyperband",
+    "median",
+    "patient",
+    "percentile",
+    "successive_halving",
+    "threshold",
+    "wilcoxon",
+)
+# Left out, Optuna takes these from the first trial that ends, which is another one each time.
+GIVEN = {"hyperband": "max_resource", "successive_halving": "min_resource"}
 CONSTRAINED = frozenset({"gp", "nsgaii", "nsgaiii", "tpe"})
-OWN_FILES = ("status.json", "suggestion.json")
+OWN_FILES = ("reports.txt", "status.json", "suggestion.json")
 
 Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
 
@@ -159,10 +170,12 @@ class Studies:
             self.problem(place, mistake.what, value=mistake.value, expected=mistake.expected,
                          hint=mistake.hint)  # fmt: skip
         sampler, options = self._sampler(tuning, path("sampler"))
+        pruner, pruner_options = self._pruner(study, tuning, path("pruner"))
         search = Search(
             name=name, root=self.experiment.seed, parameters=parameters,
             objectives=tuple(study.objectives.values()), sampler=sampler, options=options,
             window=tuning.window, constrained=bool(study.constraints), enqueued=tuning.enqueue,
+            pruner=pruner, pruner_options=pruner_options,
         )  # fmt: skip
         if not mistakes:
             self._able(study, search, path("sampler"))
@@ -171,21 +184,7 @@ class Studies:
         return search, tuning.trials or 0
 
     def _sampler(self, tuning: Tuning, path: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
-        options: dict[str, Any] = {}
-        if isinstance(tuning.sampler, str):
-            name = tuning.sampler
-        elif len(tuning.sampler) == 1:
-            name, given = next(iter(tuning.sampler.items()))
-            options = dict(given)
-        else:
-            expected = "one name, or {name: {option: value}}"
-            self.problem(path, "several samplers", value=dict(tuning.sampler), expected=expected)
-            return "random", {}
-        if name not in SAMPLERS and ":" not in name:
-            expected = ", ".join(SAMPLERS) + ", or module:Class"
-            hint = did_you_mean(name, SAMPLERS)
-            self.problem(path, "no such sampler", value=name, expected=expected, hint=hint)
-            return "random", {}
+        name, options = self._named("sampler", tuning.sampler, SAMPLERS, path)
         if "seed" in options:
             what = "a sampler's seed follows from the experiment's"
             self.problem(path, what, value=options["seed"], hint="remove it")
@@ -193,6 +192,50 @@ class Studies:
             if importlib.util.find_spec(package) is None:
                 hint = f"pip install {package}"
                 self.problem(path, f"the sampler {name} needs {package}", value=name, hint=hint)
+        return name or "random", options
+
+    def _pruner(
+        self, study: Study, tuning: Tuning, path: tuple[str, ...]
+    ) -> tuple[str | None, Mapping[str, Any]]:
+        if tuning.pruner is None:
+            return None, {}
+        name, options = self._named("pruner", tuning.pruner, PRUNERS, path)
+        if len(study.objectives) > 1:
+            self.problem(path, "a pruner is for one objective", value=name, hint="remove it")
+        if study.replicates is not None:
+            what = "a pruner is for trials without replicates"
+            self.problem(path, what, value=name, hint="remove one of them")
+        self._without_auto(name, options, path)
+        inner = options.get("wrapped_pruner")
+        if name == "patient" and inner is not None:
+            self._without_auto(*self._named("pruner", inner, PRUNERS, path), path)
+        return name or None, options
+
+    def _without_auto(self, name: str, options: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        option = GIVEN.get(name)
+        if option is not None and not isinstance(options.get(option), int):
+            expected = f"{{{name}: {{{option}: STEPS}}}}"
+            what = f"{name} needs {option}: left out, it would depend on which trial ends first"
+            self.problem(path, what, value=options.get(option, name), expected=expected)
+
+    def _named(
+        self, kind: str, declared: Any, known: Sequence[str], path: tuple[str, ...]
+    ) -> tuple[str, dict[str, Any]]:
+        """A sampler or pruner as it is declared: its name, or {name: {option: value}}."""
+        if isinstance(declared, str):
+            name, options = declared, {}
+        elif isinstance(declared, Mapping) and len(declared) == 1:
+            ((name, given),) = declared.items()
+            options = dict(given)
+        else:
+            expected = "one name, or {name: {option: value}}"
+            self.problem(path, f"not one {kind}", value=declared, expected=expected)
+            return "", {}
+        if name not in known and ":" not in name:
+            expected = ", ".join(known) + ", or module:Class"
+            hint = did_you_mean(name, known)
+            self.problem(path, f"no such {kind}", value=name, expected=expected, hint=hint)
+            return "", {}
         return name, options
 
     def _able(self, study: Study, search: Search, path: tuple[str, ...]) -> None:

@@ -96,7 +96,7 @@ class Suggestions:
         before = [kept.suggestion for kept in self._kept]
         results = [came.result for came in self._ended]
         suggestion, by = self.asking.suggest(self.layout.folder, self.search, before, results)
-        found = Kept(suggestion, made, identity(made, suggestion.params, suggestion.state))
+        found = Kept(suggestion, made, identity(made, suggestion))
         trials.keep(file, found, by)
         return found
 

@@ -3,6 +3,7 @@
     results/tune/[case/]trial-00007/suggestion.json         what it tries, and what that was made from
                                     [seed-0/]status.json    how it ended; the job's shell writes it
                                     [seed-0/]metrics.json   what the program measured
+                                    [seed-0/]reports.txt    what it reported on the way
 
 Everything is JSON and is checked when it is read: a file that was edited by hand is an error, and
 nothing is ever unpickled.
@@ -47,9 +48,8 @@ class Ended(NamedTuple):
 
 def keep(file: Path, kept: Kept, by: Mapping[str, Any]) -> None:
     """Write a suggestion. `by` says what made it: versions and kernels."""
-    number, params, state = kept.suggestion.number, kept.suggestion.params, kept.suggestion.state
-    data = {"by": by, "from": kept.made, "id": kept.identity, "number": number}
-    atomic.write(file, canonical({**data, "params": params, "state": state}) + "\n", durable=False)
+    data = {"by": by, "from": kept.made, "id": kept.identity, **vars(kept.suggestion)}
+    atomic.write(file, canonical(data) + "\n", durable=False)
 
 
 def kept(file: Path) -> Kept | None:
@@ -62,13 +62,13 @@ def kept(file: Path) -> Kept | None:
     if data is None:
         return None
     try:
-        suggestion = Suggestion(data["number"], data["params"], data["state"])
+        suggestion = Suggestion(*(data[name] for name in ("number", "params", "state", "pruning")))
         made, identity = data["from"], data["id"]
     except KeyError as error:
         raise UserError(
             f"no suggestion: {error.args[0]} is missing", where=str(file), hint=HINT
         ) from None
-    if search.identity(made, suggestion.params, suggestion.state) != identity:
+    if search.identity(made, suggestion) != identity:
         raise UserError("a suggestion that was edited", where=str(file), hint=HINT)
     return Kept(suggestion, made, identity)
 
@@ -87,6 +87,7 @@ def ended(root: Path, layout: Layout, number: int, identity: str) -> Ended | Non
     """
     measured: list[Mapping[str, float]] = []
     reason = None
+    pruned = False
     for replicate in layout.replicates:
         folder = root / layout.job(number, replicate)
         status = _json(folder / "status.json")
@@ -96,10 +97,15 @@ def ended(root: Path, layout: Layout, number: int, identity: str) -> Ended | Non
             raise UserError("the status of another suggestion", where=str(folder), hint=HINT)
         if status.get("state") == "failed":
             reason = reason or _reason(status, replicate)
+        elif status.get("state") == "pruned":  # a study with a pruner has no replicates
+            pruned = True
         else:
             measured.append(metrics.read(folder / layout.metrics).final)
     if reason is not None:
         return Ended(Result(number, "failed"), reason)
+    told = reports(root / layout.job(number, layout.replicates[0]) / "reports.txt")
+    if pruned:
+        return Ended(Result(number, "pruned", (), told), None)
     where = str(layout.trial(number))
     values = {name: _mean(name, measured, where) for name in layout.objectives}
     excess = [
@@ -110,7 +116,26 @@ def ended(root: Path, layout: Layout, number: int, identity: str) -> Ended | Non
     for name, value in values.items():
         if not math.isfinite(value):
             return Ended(Result(number, "failed"), f"{name} is {value}")
-    return Ended(Result(number, "complete", tuple(values.values()), (), tuple(excess)), None)
+    return Ended(Result(number, "complete", tuple(values.values()), told, tuple(excess)), None)
+
+
+def reports(file: Path) -> tuple[tuple[int, float], ...]:
+    """What a trial has reported, `STEP VALUE` in each line; of a step the first counts."""
+    found: dict[int, float] = {}
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return ()
+    for line in lines:
+        if line == "pruned":
+            break
+        try:
+            step, value = line.split()
+            found.setdefault(int(step), float(value))
+        except ValueError:
+            hint = "write STEP VALUE, a whole number and a number"
+            raise UserError("no report", where=str(file), value=line, hint=hint) from None
+    return tuple(found.items())
 
 
 def stopped(root: Path, layout: Layout, number: int) -> bool:

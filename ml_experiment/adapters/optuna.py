@@ -24,6 +24,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ml_experiment import space
+from ml_experiment.adapters.optuna_pruning import Pruning
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.hashing import canonical
 from ml_experiment.search import Result, Search, Suggestion
@@ -75,10 +76,12 @@ class Asker:
         self._excess: dict[int, tuple[float, ...]] = {}
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._storage = InMemoryStorage()
+        self._pruning = Pruning(search, self._storage)
         self._study = optuna.create_study(
             storage=self._storage, study_name=NAME, directions=list(search.objectives),
-            sampler=self._sampler(0),
+            sampler=self._sampler(0), pruner=self._pruning.pruner,
         )  # fmt: skip
+        self._pruning.begin(self._study)
         self._study_id = self._storage.get_study_id_from_name(NAME)
         # Grid and brute force end the study with their last trial; here the declaration ends it.
         self._study.stop = lambda: None  # type: ignore[method-assign]
@@ -98,7 +101,8 @@ class Asker:
             trial = self._next(number)
             params = space.draw(self.search.parameters, lambda p: _suggest(trial, p))
         self.asked += 1
-        return Suggestion(number, params, self._added(trial, before))
+        pruning = self._pruning.table(self._study, number)
+        return Suggestion(number, params, self._added(trial, before), pruning)
 
     def restore(self, suggestion: Suggestion, results: Sequence[Result]) -> None:
         """Take a suggestion that was made before, as the next trial."""
@@ -159,8 +163,7 @@ class Asker:
         known = {result.number: result for result in results}
         for told in self.search.told_before(number)[self.told :]:
             result = known[told]
-            for step, value in result.reports:
-                self._storage.set_trial_intermediate_value(self._id(told), step, value)
+            self._pruning.replay(self._study, self._id(told), result)
             self._study.sampler = self._sampler(told)
             self._excess[told] = result.excess
             values = list(result.values) if result.ended == "complete" else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -125,7 +126,7 @@ def row(layout: Layout, declared: Search, trial: Trial) -> dict[str, Any]:
         "number": result.number,
         "params": {name: trial.params[name] for name in known},
         "reason": trial.ended.reason,
-        "reports": [list(report) for report in result.reports],
+        "reports": [[step, _plain(value)] for step, value in result.reports],
         "state": "removed" if trial.removed else result.ended,
         "values": _values(layout, trial),
     }
@@ -146,6 +147,11 @@ def table(layout: Layout, declared: Search, rows: Sequence[Mapping[str, Any]]) -
         cells += [entry["params"].get(name) for name in names]
         writer.writerow(["" if c is None else as_text(c) for c in [*cells, entry["reason"]]])
     return text.getvalue()
+
+
+def _plain(value: float) -> float | str:
+    """JSON has no NaN and no infinity."""
+    return value if math.isfinite(value) else str(value)
 
 
 def _values(layout: Layout, trial: Trial) -> dict[str, float]:

@@ -39,7 +39,8 @@ class Studies:
         except MLExperimentError as error:
             self.askers.pop(study, None)
             return {"error": str(error)}
-        return {"by": self.by, "params": suggestion.params, "state": suggestion.state}
+        said = {"params": suggestion.params, "state": suggestion.state}
+        return {"by": self.by, "pruning": suggestion.pruning, **said}
 
 
 def main() -> None:

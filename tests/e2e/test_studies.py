@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -193,10 +194,8 @@ def test_a_run_that_was_killed_at_any_moment_is_gone_on_with(
             os.kill(process.pid, signal.SIGKILL)  # what it has started goes on for a moment
             process.wait()
             time.sleep(0.3)
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         project.snakemake("--unlock")
     run(project)

@@ -10,7 +10,7 @@ import os
 import sys
 
 from .generators import Generators
-from .hooks import Watch
+from .hooks import Standalone, Watch
 from .process import Process
 from .settings import VARIABLE, SettingsError, parse
 
@@ -93,6 +93,7 @@ def start(config: str, environ: MutableMapping[str, str]) -> Boot:
     Boot.current = current
     environ[VARIABLE] = current.settings.exported(current.process.main)
     current.watch.install()
+    Standalone.install()
     current.generators.watch(current.watch)
     current.process.watch(current.watch, current.generators)
     return current

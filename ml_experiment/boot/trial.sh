@@ -1,0 +1,55 @@
+# What the shell of a trial does around its program, without a process more:
+#   . trial.sh FOLDER TOLD METRICS LOG RETRIES PRODUCT...
+#   if PROGRAM; then trial_ended 0; else trial_ended $?; fi
+# TOLD is the beginning of the status line, $attempt what Snakemake counts from 1. Bash 3.2 and later.
+#
+# A program that ends by itself and fails, on its last attempt, is a result: the study goes on.
+# Killed by a signal, or not started at all (status 125 and more), it is none: the job fails.
+# Snakemake knows status and metrics only, so what an earlier run made besides is removed here.
+_folder=$1 _told=$2 _metrics=$1/$3 _log=$4 _retries=$5
+shift 5
+_products=("$@")
+
+_remove() {
+  for _product in ${_products[@]+"${_products[@]}"}; do rm -rf "${_folder:?}/${_product%/}"; done
+}
+
+# Snakemake expects the metrics of every trial: of one that has none something empty.
+_end() {
+  case $_metrics in
+    */) mkdir -p "$_metrics" ;;
+    *) [ -e "$_metrics" ] || : > "$_metrics" ;;
+  esac
+  printf '{%s,"state":"%s","status":%d}\n' "$_told" "$1" "$2" > "$_folder/status.json"
+}
+
+trial_ended() {
+  if [ "$1" -ge 125 ] || { [ "$1" -gt 0 ] && [ "$attempt" -le "$_retries" ]; }; then
+    exit "$1"
+  elif [ "$1" -gt 0 ]; then
+    _remove
+    rm -rf "${_metrics%/}"
+    _end failed "$1"
+  elif [ -e "$_folder/reports.txt" ] && [ "$(tail -n 1 "$_folder/reports.txt")" = pruned ]; then
+    _remove
+    _end pruned 0
+  elif [ ! -e "$_metrics" ]; then
+    echo "the program has not written $_metrics" | tee -a "$_log" >&2
+    exit 125
+  else
+    for _product in ${_products[@]+"${_products[@]}"}; do
+      if [ ! -e "$_folder/$_product" ]; then
+        echo "the program has not written $_folder/$_product" | tee -a "$_log" >&2
+        exit 125
+      fi
+    done
+    _end complete 0
+  fi
+}
+
+_remove
+for _product in "${_metrics#"$_folder"/}" ${_products[@]+"${_products[@]}"}; do
+  case ${_product%/} in
+    */*) mkdir -p "$(dirname "$_folder/${_product%/}")" ;;
+  esac
+done
