@@ -230,6 +230,11 @@ class HistoryRule:
 class StudyRule(StepRule):
     """The rule of the job that gathers a study's trials."""
 
+    @property
+    def log(self) -> dict[str, str]:
+        """What it had to say; it is no process that is seeded."""
+        return {"log": self._pattern(self.plan.logs, ".log")}
+
     def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """A Python of ours."""
         job = self.job(wildcards)

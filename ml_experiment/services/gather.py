@@ -14,6 +14,7 @@ import math
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,7 +182,12 @@ def _check(logs: Path, layout: Layout, found: Sequence[Trial], most: int | None)
         raise UserError("a study without trials has no best one", where=layout.folder)
     if len(failed) == len(found):
         raise UserError(f"all {len(found)} trials failed; {_first(logs, layout, failed[0])}")
-    raise UserError("no trial is within the constraints", where=layout.folder)
+    kinds = Counter("removed" if t.removed else _WHY[t.result.ended] for t in found)
+    shown = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+    raise UserError(f"none of {len(found)} trials counts: {shown}", where=layout.folder)
+
+
+_WHY = {"complete": "outside the constraints", "failed": "failed", "pruned": "pruned"}
 
 
 def _first(logs: Path, layout: Layout, trial: Trial) -> str:

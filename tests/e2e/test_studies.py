@@ -173,6 +173,60 @@ def test_a_longer_study_keeps_its_trials(make: Make) -> None:
         assert after[status] == before[status]
 
 
+PRUNERS = (
+    "hyperband: {min_resource: 1, max_resource: 9}",
+    "median: {n_startup_trials: 2}",
+    "patient: {wrapped_pruner: {median: {n_startup_trials: 2}}, patience: 1}",
+    "percentile: {percentile: 25.0, n_startup_trials: 2}",
+    "successive_halving: {min_resource: 1, reduction_factor: 2}",
+    "threshold: {upper: 0.9}",
+    "wilcoxon: {p_threshold: 0.3}",
+)
+CURVES = """\
+import os
+import time
+
+import ml_experiment
+
+
+def fit(model, trial, x):
+    shuffle = os.environ.get("SHUFFLE")
+    if shuffle:
+        time.sleep((trial * int(shuffle)) % 7 / 50)
+    for step in range(10):
+        ml_experiment.report(step, abs(x - 0.4) * (2 + step % 3 - step / 9))
+    open(model, "w").write(str(x))
+    return {"loss": abs(x - 0.4)}
+"""
+
+
+def test_pruned_trials_are_the_same_for_any_cores(make: Make, tmp_path: Path) -> None:
+    text = (
+        "name: law\nseed: 5\nsteps:\n  fit: {call: 'fit:fit', params: {x: 0.5}, "
+        "outputs: {model: m.txt}, metrics: metrics.json}\nstudies:\n"
+    )
+    for pruner in PRUNERS:
+        text += (
+            f"  s-{pruner.partition(':')[0]}: {{step: fit, space: {{x: {{float: [0, 1]}}}}, "
+            f"objectives: {{loss: minimize}}, sampler: {{tpe: {{n_startup_trials: 4}}}}, "
+            f"pruner: {{{pruner}}}, trials: 12, window: 3}}\n"
+        )
+    project = make(text, fit_py=CURVES)
+    other = project.copy(tmp_path / "other")
+    run(project, cores=1)
+    run(other, cores=7, SHUFFLE="3")
+    found = canonical(project)
+    assert canonical(other) == found
+    for pruner in PRUNERS:
+        name = f"s-{pruner.partition(':')[0]}"
+        states = found[f"{name}/trials.csv"].decode()
+        assert ",pruned," in states, name
+        assert ",complete," in states, name
+        assert (project.folder / "results" / name / "best" / "m.txt").exists()
+    project.edit("experiment.yaml", "upper: 0.9", "upper: 0.8")
+    assert project.would_run()["s-threshold.trial"] == 12
+
+
 @pytest.mark.parametrize(
     "moment", range(int(os.environ.get("ML_EXPERIMENT_FAULTS", "21")) // KILLS)
 )
