@@ -18,12 +18,39 @@ from ml_experiment.plan import STATE
 
 @dataclass
 class Ledger:
-    """The runs of one server, by what they are of: `record:ID`, `run:ID` or `step:ID/RULE`."""
+    """The runs of one server, by what they are of: `record:ID`, `run:ID` or `step:ID/RULE`.
+
+    It is as it was at the last `refresh`: other processes append to the file as well.
+    """
 
     file: Path
     sent: dict[str, str] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
     last: str | None = None
+    _lines: records.Growing = field(init=False)
+    _inode: int | None = None  # of the file that was read
+
+    def __post_init__(self) -> None:
+        self._lines = records.Growing(self.file)
+
+    def refresh(self) -> bool:
+        """Take in the lines that were added since.
+
+        Returns:
+            Whether the file is another one than before, so that nothing of what was known holds.
+        """
+        inode = _inode(self.file)
+        anew = self._inode not in (None, inode)
+        if anew:
+            self._forget()
+        self._inode = inode
+        for line in self._lines.new():
+            key, mlflow = line.get("of"), line.get("mlflow")
+            if isinstance(key, str) and isinstance(mlflow, str):
+                self._take(key, mlflow)
+            elif isinstance(key, str):
+                self.begun.add(key)
+        return anew
 
     def begin(self, key: str) -> None:
         """A run is about to be made."""
@@ -32,31 +59,36 @@ class Ledger:
 
     def complete(self, key: str, mlflow: str) -> None:
         """A run is there, with all that belongs to it."""
-        self.take(key, mlflow)
+        self._take(key, mlflow)
         records.append(self.file, {"mlflow": mlflow, "of": key})
 
     def void(self) -> None:
         """The server has forgotten everything: keep the file aside and begin anew."""
         if self.file.exists():
             os.replace(self.file, self.file.with_suffix(".old"))
-        self.sent, self.begun, self.last = {}, set(), None
+        self._forget()
 
-    def take(self, key: str, mlflow: str) -> None:
-        """A run is known to be there."""
+    def _take(self, key: str, mlflow: str) -> None:
         self.begun.discard(key)
         self.sent[key] = self.last = mlflow
+
+    def _forget(self) -> None:
+        self.sent, self.begun, self.last = {}, set(), None
+        self._lines, self._inode = records.Growing(self.file), None
 
 
 def ledger(folder: Path, uri: str) -> Ledger:
     """The ledger of a server, as it is on disk."""
     found = Ledger(file(folder, uri))
-    for line in records.lines(found.file):
-        key, mlflow = line.get("of"), line.get("mlflow")
-        if isinstance(key, str) and isinstance(mlflow, str):
-            found.take(key, mlflow)
-        elif isinstance(key, str):
-            found.begun.add(key)
+    found.refresh()
     return found
+
+
+def _inode(file: Path) -> int | None:
+    try:
+        return file.stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def file(folder: Path, uri: str) -> Path:

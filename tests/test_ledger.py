@@ -31,3 +31,26 @@ def test_a_server_that_forgot_everything(tmp_path: Path) -> None:
     book.void()
     assert ledger.ledger(tmp_path, "x").sent == {}
     assert [p.suffix for p in book.file.parent.iterdir()] == [".old"]
+
+
+def test_what_another_process_has_sent_meanwhile(tmp_path: Path) -> None:
+    book, other = (ledger.ledger(tmp_path, "x") for _ in range(2))
+    other.complete("record:a", "1")
+    other.begin("record:b")
+    assert not book.refresh()
+    book.complete("record:c", "3")
+    for known in (book, other):
+        assert not known.refresh()
+        assert known.sent == {"record:a": "1", "record:c": "3"}
+        assert (known.begun, known.last) == ({"record:b"}, "3")
+
+
+def test_another_process_that_began_anew(tmp_path: Path) -> None:
+    book = ledger.ledger(tmp_path, "x")
+    book.complete("record:a", "1")
+    book.refresh()
+    other = ledger.ledger(tmp_path, "x")
+    other.void()
+    other.complete("record:b", "2")
+    assert book.refresh()
+    assert (book.sent, book.last) == ({"record:b": "2"}, "2")

@@ -27,26 +27,6 @@ ARTIFACT_FILES = 100  # of a folder
 
 
 @dataclass
-class Feed:
-    """Lines of a file that grows, each once."""
-
-    file: Path
-    place: int = 0
-
-    def new(self) -> list[Line]:
-        """The whole lines that were added since."""
-        try:
-            with self.file.open("rb") as stream:
-                stream.seek(self.place)
-                data = stream.read()
-        except FileNotFoundError:
-            return []
-        end = data.rfind(b"\n") + 1
-        self.place += end
-        return list(records.parsed(data[:end].splitlines()))
-
-
-@dataclass
 class Sender:
     """Sends the records of a workspace to one server.
 
@@ -60,31 +40,38 @@ class Sender:
     uri: str
     heard: Callable[[], None] = lambda: None
     refused: dict[str, str] = field(default_factory=dict)  # job -> why
-    pending: list[Line] = field(default_factory=list)
+    pending: dict[str, Line] = field(default_factory=dict)  # by id
     sent: list[str] = field(default_factory=list)  # runs of Snakemake, one for each record
-    _feeds: dict[Path, Feed] = field(default_factory=dict)
+    _book: ledger.Ledger = field(init=False)
+    _growing: dict[Path, records.Growing] = field(default_factory=dict)
     _details: dict[str, Line] = field(default_factory=dict)
     _makers: dict[tuple[str, str], str] = field(default_factory=dict)
     _runs: dict[str, Line] = field(default_factory=dict)
     _tracker: Tracker | None = None
     _met: set[str] = field(default_factory=set)  # experiments whose runs are known
-    _steps: set[str] = field(default_factory=set)
 
-    def read(self) -> int:
-        """Take in what was recorded since. Returns how many records wait."""
-        book = ledger.ledger(self.folder, self.uri)
-        for line in self._feed(records.runs_file(self.folder)):
+    def __post_init__(self) -> None:
+        self._book = ledger.Ledger(ledger.file(self.folder, self.uri))
+
+    def read(self) -> None:
+        """Take in what was recorded since, and what other processes have sent."""
+        if self._book.refresh():
+            self._forget()
+        for file in records.files(self.folder):
+            new = self._new(file)
+            # Details are written before their record, and a run's line before both: read the other
+            # way round, nothing is missed that is being written just now.
+            for line in self._new(records.details_of(file)):
+                self._details[str(line.get("id"))] = line
+            for record in new:
+                self._take(record)
+        for line in self._new(records.runs_file(self.folder)):
             known = self._runs.setdefault(str(line.get("run")), {})
             known.update(line)
-        for file in records.files(self.folder):
-            for line in self._feed(records.details_of(file)):
-                self._details[str(line.get("id"))] = line
-            for record in self._feed(file):
-                self._take(record, book)
-        self.pending = [r for r in self.pending if f"record:{r['id']}" not in book.sent]
-        return len(self.pending)
+        sent = self._book.sent
+        self.pending = {i: r for i, r in self.pending.items() if f"record:{i}" not in sent}
 
-    def _take(self, record: Line, book: ledger.Ledger) -> None:
+    def _take(self, record: Line) -> None:
         identity = record.get("id")
         if not isinstance(identity, str):
             return
@@ -92,11 +79,16 @@ class Sender:
             if entry["hash"]:
                 self._makers[path, entry["hash"]] = identity
         details = self._details.pop(identity, {})
-        if f"record:{identity}" not in book.sent:
-            self.pending.append({**record, **details})
+        if f"record:{identity}" not in self._book.sent:
+            self.pending[identity] = {**record, **details}
 
-    def _feed(self, file: Path) -> list[Line]:
-        return self._feeds.setdefault(file, Feed(file)).new()
+    def _new(self, file: Path) -> list[Line]:
+        return self._growing.setdefault(file, records.Growing(file)).new()
+
+    def _forget(self) -> None:
+        """Nothing counts as sent any more: every record is read again."""
+        self._growing.clear()
+        self.pending.clear()
 
     def send(self, *, until: Callable[[], bool] = lambda: False) -> None:
         """Send what waits, and end the runs of Snakemake that have ended.
@@ -107,73 +99,76 @@ class Sender:
         Raises:
             TrackingError: the server cannot be reached; what was not sent waits.
         """
-        with _lock(self.folder, self.heard):
+        with _lock(self.folder, self._wait):
+            self.read()  # first of all: how many wait is said of a dead server, too
             tracker = self._tracker = self._tracker or Tracker(self.uri, self.folder)
             tracker.probe()
-            book = self._book(tracker)
-            self.read()
-            for record in list(self.pending):
+            self._check(tracker)
+            for identity, record in list(self.pending.items()):
                 if until():
                     return
-                self._send(tracker, book, record)
-                self.pending.remove(record)
+                self._send(tracker, record)
+                del self.pending[identity]
                 self.heard()
-            self._end(tracker, book)
+            self._end(tracker)
 
-    def _book(self, tracker: Tracker) -> ledger.Ledger:
-        """The ledger; begun anew where the server has forgotten what it was sent."""
-        book = ledger.ledger(self.folder, self.uri)
-        if book.last is not None and not self._met and not tracker.exists(book.last):
-            book.void()
-            self._feeds.clear()
-            self.pending.clear()
-        return book
+    def _wait(self) -> None:
+        """Another process is sending."""
+        self.read()
+        self.heard()
 
-    def _send(self, tracker: Tracker, book: ledger.Ledger, record: Line) -> None:
+    def _check(self, tracker: Tracker) -> None:
+        """Begin anew where the server has forgotten what it was sent."""
+        last = self._book.last
+        if last is not None and not self._met and not tracker.exists(last):
+            self._book.void()
+            self._forget()
+            self.read()
+
+    def _send(self, tracker: Tracker, record: Line) -> None:
         line = self._line(record)
-        self._meet(tracker, book, str(line["experiment"]))
+        self._meet(tracker, str(line["experiment"]))
         key = f"record:{record['id']}"
-        if key in book.sent:
+        if key in self._book.sent:
             return
-        run = tracked.of_record(record, line, self._maker(book), self._curves(record))
-        files, models = self._files(record, run)
+        there = self._there(record)
+        run = tracked.of_record(record, line, self._made_by, _curves(record, there))
+        files, models = _files(record, run, there)
         try:
-            parent = self._parent(tracker, book, line, record)
-            existing = self._existing(tracker, book, run)
-            book.begin(key)
-            book.complete(key, tracker.send(run, parent, files, models, existing))
+            parent = self._parent(tracker, line, record)
+            existing = self._existing(tracker, run)
+            self._book.begin(key)
+            self._book.complete(key, tracker.send(run, parent, files, models, existing))
             self.sent.append(str(record["run"]))
         except RefusedError as error:
             self.refused[record["job"]] = str(error)
 
-    def _existing(self, tracker: Tracker, book: ledger.Ledger, run: tracked.Run) -> str | None:
+    def _existing(self, tracker: Tracker, run: tracked.Run) -> str | None:
         """The id of a run that was begun by a process that did not complete it."""
-        found = tracker.find(run) if run.key in book.begun else None
+        found = tracker.find(run) if run.key in self._book.begun else None
         return found[0] if found else None
 
-    def _parent(
-        self, tracker: Tracker, book: ledger.Ledger, line: Line, record: Line
-    ) -> str | None:
+    def _parent(self, tracker: Tracker, line: Line, record: Line) -> str | None:
         """The run that a job is nested in: of Snakemake, and of its step where that is many jobs."""
         if "started" not in line:
             return None  # nobody knows of that run of Snakemake any more
-        top = self._ensure(tracker, book, tracked.of_run({**line, "ended": None}), None)
+        top = self._ensure(tracker, tracked.of_run({**line, "ended": None}), None)
         if not record["wildcards"] or record.get("key_digest") is None:
             return top
         step = tracked.of_step(line, str(record["rule"]), str(record["started"]))
-        return self._ensure(tracker, book, step, top)
+        return self._ensure(tracker, step, top)
 
-    def _ensure(
-        self, tracker: Tracker, book: ledger.Ledger, run: tracked.Run, parent: str | None
-    ) -> str:
+    def _ensure(self, tracker: Tracker, run: tracked.Run, parent: str | None) -> str:
+        book = self._book
         if run.key not in book.sent:
-            existing = self._existing(tracker, book, run)
+            existing = self._existing(tracker, run)
             book.begin(run.key)
             book.complete(run.key, existing or tracker.send(run, parent, {}, ()))
         return book.sent[run.key]
 
-    def _end(self, tracker: Tracker, book: ledger.Ledger) -> None:
+    def _end(self, tracker: Tracker) -> None:
         """End the runs of Snakemake that have ended, and the steps in them."""
+        book = self._book
         for identity, line in self._runs.items():
             key = f"run:{identity}"
             if key not in book.sent or f"{key}:ended" in book.sent or "ended" not in line:
@@ -184,15 +179,15 @@ class Sender:
                 tracker.end(book.sent[part], run.status, run.end or run.start)
             book.complete(f"{key}:ended", book.sent[key])
 
-    def _meet(self, tracker: Tracker, book: ledger.Ledger, experiment: str) -> None:
+    def _meet(self, tracker: Tracker, experiment: str) -> None:
         """What a server has already that this workspace's ledger does not know of: asked once."""
         if experiment in self._met:
             return
         self._met.add(experiment)
-        if book.sent:
+        if self._book.sent:
             return
         for identity, mlflow in tracker.records(experiment).items():
-            book.complete(f"record:{identity}", mlflow)
+            self._book.complete(f"record:{identity}", mlflow)
 
     def _line(self, record: Line) -> Line:
         """The run of Snakemake that a record is of; a bare one where its line is lost."""
@@ -201,50 +196,56 @@ class Sender:
             return known
         return {"experiment": self.folder.resolve().name, "run": record["run"]}
 
-    def _maker(self, book: ledger.Ledger) -> Callable[[str, str], str | None]:
-        def made_by(path: str, digest: str) -> str | None:
-            identity = self._makers.get((path, digest))
-            return book.sent.get(f"record:{identity}")
+    def _made_by(self, path: str, digest: str) -> str | None:
+        """The run in MLflow that made these bytes."""
+        identity = self._makers.get((path, digest))
+        return self._book.sent.get(f"record:{identity}")
 
-        return made_by
-
-    def _curves(self, record: Line) -> Mapping[str, list[tuple[int, float]]]:
-        """The curves of a job's metrics, if the file is still the one that was recorded."""
-        if not record["metrics"]:
-            return {}
-        there = [self.folder / p for p in record["outputs"] if self._unchanged(record, p)]
-        declared = (record.get("key") or {}).get("outputs", {}).get("metrics")
-        if declared:
-            there = [file for file in there if file.as_posix().endswith(f"/{declared.rstrip('/')}")]
-        file = next(iter(there), None) if declared else metrics.find(there)
-        if file is None:
-            return {}
-        try:
-            curves = metrics.read(file).curves
-        except MLExperimentError:
-            return {}
-        return {name: [(p.step, p.value) for p in points] for name, points in curves.items()}
-
-    def _files(
-        self, record: Line, run: tracked.Run
-    ) -> tuple[dict[str, Path], list[tuple[tracked.Model, Path | None]]]:
-        """Artifacts and models of a job: small outputs that are still what they were."""
-        models = {model.path: model for model in run.models}
-        files: dict[str, Path] = {}
-        logged: list[tuple[tracked.Model, Path | None]] = []
+    def _there(self, record: Line) -> dict[str, Path]:
+        """The outputs that are still what was recorded."""
+        digests = Digests(self.folder)
+        found = {}
         for path, entry in record["outputs"].items():
-            there = self.folder / path if self._unchanged(record, path) else None
-            if path in models:
-                small = there is not None and entry["size"] <= MODEL_BYTES and there.is_file()
-                logged.append((models[path], there if small else None))
-            elif there and _is_small(entry):
-                name = Path(path).name
-                files[name if name not in files else path] = there
-        return files, logged
+            before = stat_of(entry)
+            if before is not None and digests.stat(path) == before:
+                found[path] = self.folder / path
+        return found
 
-    def _unchanged(self, record: Line, path: str) -> bool:
-        before = stat_of(record["outputs"][path])
-        return before is not None and Digests(self.folder).stat(path) == before
+
+def _curves(record: Line, there: Mapping[str, Path]) -> Mapping[str, list[tuple[int, float]]]:
+    """The curves of a job's metrics, if the file is still the one that was recorded."""
+    if not record["metrics"]:
+        return {}
+    files = [*there.values()]
+    declared = (record.get("key") or {}).get("outputs", {}).get("metrics")
+    if declared:
+        files = [file for file in files if file.as_posix().endswith(f"/{declared.rstrip('/')}")]
+    file = next(iter(files), None) if declared else metrics.find(files)
+    if file is None:
+        return {}
+    try:
+        curves = metrics.read(file).curves
+    except MLExperimentError:
+        return {}
+    return {name: [(p.step, p.value) for p in points] for name, points in curves.items()}
+
+
+def _files(
+    record: Line, run: tracked.Run, there: Mapping[str, Path]
+) -> tuple[dict[str, Path], list[tuple[tracked.Model, Path | None]]]:
+    """Artifacts and models of a job: small outputs that are still what they were."""
+    models = {model.path: model for model in run.models}
+    files: dict[str, Path] = {}
+    logged: list[tuple[tracked.Model, Path | None]] = []
+    for path, entry in record["outputs"].items():
+        file = there.get(path)
+        if path in models:
+            small = file is not None and entry["size"] <= MODEL_BYTES and file.is_file()
+            logged.append((models[path], file if small else None))
+        elif file and _is_small(entry):
+            name = Path(path).name
+            files[name if name not in files else path] = file
+    return files, logged
 
 
 def track(folder: Path, uri: str, heard: Callable[[Sender], None]) -> Sender:
@@ -254,7 +255,6 @@ def track(folder: Path, uri: str, heard: Callable[[Sender], None]) -> Sender:
         TrackingError: it cannot be reached.
     """
     sender = Sender(folder, uri)
-    sender.read()
     sender.heard = lambda: heard(sender)
     try:
         sender.send()

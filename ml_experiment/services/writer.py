@@ -74,7 +74,6 @@ class Writer:
     def attempt(self) -> None:
         """Send what waits; a server that is the trouble is tried again later."""
         try:
-            self.sender.read()
             self.sender.send(until=self.late)
             self.problem = None
         except TrackingError as error:
