@@ -15,12 +15,18 @@ from ml_experiment import records
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE
 
+EXPERIMENT = "experiment:"
+
 
 @dataclass
 class Ledger:
     """The runs of one server, by what they are of: `record:ID`, `run:ID` or `step:ID/RULE`.
 
-    It is as it was at the last `refresh`: other processes append to the file as well.
+    An experiment, `experiment:NAME`, is there once the server was asked what it has of it. All is
+    as it was at the last `refresh`: other processes append to the file as well.
+
+    Attributes:
+        last: the run that was completed last.
     """
 
     file: Path
@@ -70,11 +76,18 @@ class Ledger:
 
     def _take(self, key: str, mlflow: str) -> None:
         self.begun.discard(key)
-        self.sent[key] = self.last = mlflow
+        self.sent[key] = mlflow
+        if not key.startswith(EXPERIMENT):
+            self.last = mlflow
 
     def _forget(self) -> None:
         self.sent, self.begun, self.last = {}, set(), None
         self._lines, self._inode = records.Growing(self.file), None
+
+
+def met(experiment: str) -> str:
+    """The key that says that a server was asked what it has of an experiment."""
+    return EXPERIMENT + experiment
 
 
 def ledger(folder: Path, uri: str) -> Ledger:

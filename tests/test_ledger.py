@@ -18,6 +18,15 @@ def test_what_was_completed_and_what_was_only_begun(tmp_path: Path) -> None:
         assert known.last == "1"
 
 
+def test_an_experiment_that_was_met_is_no_run(tmp_path: Path) -> None:
+    book = ledger.ledger(tmp_path, "x")
+    book.complete("record:a", "1")
+    book.complete(ledger.met("one"), "7")
+    for known in (book, ledger.ledger(tmp_path, "x")):
+        assert known.sent == {"record:a": "1", "experiment:one": "7"}
+        assert known.last == "1"
+
+
 def test_each_server_has_its_own_and_no_address_is_shown(tmp_path: Path) -> None:
     ledger.ledger(tmp_path, "https://me:secret@server").complete("record:a", "1")
     assert ledger.ledger(tmp_path, "https://me:secret@other").sent == {}

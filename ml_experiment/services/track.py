@@ -48,7 +48,7 @@ class Sender:
     _makers: dict[tuple[str, str], str] = field(default_factory=dict)
     _runs: dict[str, Line] = field(default_factory=dict)
     _tracker: Tracker | None = None
-    _met: set[str] = field(default_factory=set)  # experiments whose runs are known
+    _checked: bool = False  # whether the server still has what it was sent
 
     def __post_init__(self) -> None:
         self._book = ledger.Ledger(ledger.file(self.folder, self.uri))
@@ -118,12 +118,13 @@ class Sender:
         self.heard()
 
     def _check(self, tracker: Tracker) -> None:
-        """Begin anew where the server has forgotten what it was sent."""
+        """Begin anew where the server has forgotten what it was sent; asked once."""
         last = self._book.last
-        if last is not None and not self._met and not tracker.exists(last):
+        if last is not None and not self._checked and not tracker.exists(last):
             self._book.void()
             self._forget()
             self.read()
+        self._checked = True
 
     def _send(self, tracker: Tracker, record: Line) -> None:
         line = self._line(record)
@@ -180,14 +181,14 @@ class Sender:
             book.complete(f"{key}:ended", book.sent[key])
 
     def _meet(self, tracker: Tracker, experiment: str) -> None:
-        """What a server has already that this workspace's ledger does not know of: asked once."""
-        if experiment in self._met:
-            return
-        self._met.add(experiment)
-        if self._book.sent:
+        """What a server has of an experiment that the ledger does not know of: asked once."""
+        book, key = self._book, ledger.met(experiment)
+        if key in book.sent:
             return
         for identity, mlflow in tracker.records(experiment).items():
-            self._book.complete(f"record:{identity}", mlflow)
+            if f"record:{identity}" not in book.sent:
+                book.complete(f"record:{identity}", mlflow)
+        book.complete(key, tracker.experiment(experiment))
 
     def _line(self, record: Line) -> Line:
         """The run of Snakemake that a record is of; a bare one where its line is lost."""
