@@ -28,7 +28,9 @@ from mlflow.entities import (
     Dataset,
     DatasetInput,
     InputTag,
+    LoggedModel,
     LoggedModelOutput,
+    LoggedModelStatus,
     Metric,
     Param,
     Run,
@@ -174,14 +176,13 @@ class Tracker:
                 run_id, artifacts = self._create(place, run, parent)
             else:
                 run_id = existing
-            logged = [self._model(place, run, run_id, model, file) for model, file in models]
+            if models:
+                known = self._known(place, run_id) if existing else {}
+                self._models(place, run, run_id, models, known)
             self._batch(run, run_id)
             datasets = [_dataset(dataset) for dataset in run.datasets]
             for start in range(0, len(datasets), 1000):
                 self.client.log_inputs(run_id, datasets[start : start + 1000])
-            if logged:
-                outputs = [LoggedModelOutput(model_id, 0) for model_id in logged]
-                self.client.log_outputs(run_id, outputs)
             if files or run.whole:
                 with _stage_for(artifacts) as (stage, there):
                     _stage(stage, files, run.whole)
@@ -212,34 +213,71 @@ class Tracker:
             self.client.log_batch(run_id, metrics[:most], params[: BATCH["params"]], ())
             metrics, params = metrics[most:], params[BATCH["params"] :]
 
-    def _model(
-        self, place: str, run: tracked.Run, run_id: str, model: tracked.Model, file: Path | None
-    ) -> str:
-        """A logged model: its file as it is, what it needs, and where its bytes are."""
+    def _models(
+        self,
+        place: str,
+        run: tracked.Run,
+        run_id: str,
+        models: Sequence[tuple[tracked.Model, Path | None]],
+        known: Mapping[str, LoggedModel],
+    ) -> None:
+        """Models as outputs of a run, as far as it has not got them yet."""
+        logged = []
+        for model, file in models:
+            made = known.get(model.path) or self._begun(place, run, run_id, model)
+            self._finish(made, run, model, file)
+            logged.append(made.model_id)
+        outputs = self.client.get_run(run_id).outputs if known else None
+        told = {output.model_id for output in outputs.model_outputs} if outputs else ()
+        # the same output for a second time is an error
+        new = [LoggedModelOutput(model_id, 0) for model_id in logged if model_id not in told]
+        if new:
+            self.client.log_outputs(run_id, new)
+
+    def _known(self, place: str, run_id: str) -> dict[str, LoggedModel]:
+        """Path -> model, of those that a run has already."""
+        found: dict[str, LoggedModel] = {}
+        wanted, token = f"source_run_id = '{run_id}'", None
+        while True:
+            page = self.client.search_logged_models([place], wanted, page_token=token)
+            found.update((model.tags.get(f"{tracked.PREFIX}path", ""), model) for model in page)
+            token = page.token
+            if not token:
+                return found
+
+    def _begun(
+        self, place: str, run: tracked.Run, run_id: str, model: tracked.Model
+    ) -> LoggedModel:
+        """A logged model that has no files yet."""
         tags = {
             f"{tracked.PREFIX}hash": model.digest,
             f"{tracked.PREFIX}path": model.path,
             **run.found,
         }
-        made = self.client.create_logged_model(
+        return self.client.create_logged_model(
             place, name=model.name, source_run_id=run_id, tags=tags, params=dict(run.params)
         )
-        model_id: str = made.model_id
+
+    def _finish(
+        self, made: LoggedModel, run: tracked.Run, model: tracked.Model, file: Path | None
+    ) -> None:
+        """The files of a logged model: its own as it is, what it needs, where its bytes are."""
+        if made.status == LoggedModelStatus.READY:
+            return
         with _stage_for(made.artifact_location) as (folder, there):
             name = Path(model.path).name
             flavor = {"file": name, "md5": model.digest, "path": model.path}
             described = Model(
-                run_id=run_id, model_id=model_id, flavors={"ml_experiment": flavor},
-                utc_time_created=str(run.start),
+                run_id=made.source_run_id, model_id=made.model_id,
+                flavors={"ml_experiment": flavor}, utc_time_created=str(run.start),
             )  # fmt: skip
             described.save(str(folder / "MLmodel"))
             (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in model.requirements))
             if file is not None:
                 shutil.copyfile(file, folder / name)
             if not there:
-                self.client.log_model_artifacts(model_id, str(folder))
-        self.client.finalize_logged_model(model_id, "READY")
-        return model_id
+                self.client.log_model_artifacts(made.model_id, str(folder))
+        self.client.finalize_logged_model(made.model_id, "READY")
 
 
 def create_store(file: Path) -> None:
