@@ -1,6 +1,6 @@
 """The process that sends records to MLflow while Snakemake runs: `python -m … FOLDER [RUN]`.
 
-Standard input wakes it: a line for each record, `end RUN` when the run is over. When it closes
+Standard input wakes it: a line for each record, `end` when the run is over. When it closes
 without that, Snakemake was killed: then the run is recorded as killed and what waits is sent for a
 few seconds more. Standard output is for the end only, one line of JSON for each record sent.
 """
@@ -42,18 +42,20 @@ class Writer:
         self.problem: str | None = None
 
     def loop(self) -> None:
-        """Until standard input closes; then everything that waits, once more."""
+        """Until the run is over or standard input closes; then everything that waits, once more."""
         os.set_blocking(0, False)
         self.attempt()  # a new database is made while the first jobs run
         tried = time.monotonic()
-        while not self.closed:
+        while True:
             with selectors.DefaultSelector() as selector:
                 selector.register(0, selectors.EVENT_READ)
                 selector.select(PAUSE if self.problem else None)
             self.listen()
+            if self.over or self.closed:
+                break
             if not self.problem or time.monotonic() - tried >= PAUSE:
-                tried = time.monotonic()
                 self.attempt()
+                tried = time.monotonic()
         if not self.over:
             self.killed()
         self.attempt()
