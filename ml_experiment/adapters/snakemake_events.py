@@ -6,6 +6,7 @@ Everything here runs on Snakemake's listener thread, one event after the other.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
 from ml_experiment.recording import Recorder, Started, utc
+from ml_experiment.records import Line
 
 if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
@@ -64,9 +66,7 @@ class Session:
         self.writer: tracking.Writer | None = None
         self.started: dict[int, Started] = {}
         self.ran: list[str] = []
-        # records with the one that the job had before, of an equal key and of another one
-        self.again: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self.changed: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self.again: list[tuple[Line, Line]] = []  # the record that a job had, and its new one
         self.failed: dict[int, str] = {}
         self.errors: list[str] = []
         self.remarks: dict[str, None] = {}
@@ -102,9 +102,8 @@ class Session:
     def open(self) -> Recorder:
         """Where this run's jobs are recorded; the run itself is, when this is first called."""
         if self.recorder is None:
-            run = (
-                f"{utc(self.begun)[:19].replace('-', '').replace(':', '')}Z-{secrets.token_hex(3)}"
-            )
+            moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.begun))
+            run = f"{moment}-{secrets.token_hex(3)}"
             folder = self.folder
             self.recorder = Recorder(folder, self.plan, run, _metadata(folder))
             records.append(records.runs_file(folder), self._run(self.recorder))
@@ -118,14 +117,7 @@ class Session:
         state = repository.state(recorder.folder)
         git = None
         if state is not None:
-            git = {
-                "commit": state.commit,
-                "diff": _keep_diff(recorder, state.diff),
-                "dirty": state.dirty,
-                "problem": state.problem,
-                "remote": state.remote,
-                "untracked": list(state.untracked),
-            }
+            git = {**dataclasses.asdict(state), "diff": _keep_diff(recorder, state.diff)}
         line = {
             "command": shlex.join(["snakemake", *sys.argv[1:]]),
             "config": dict(plan.config) if plan else {},
@@ -176,8 +168,7 @@ class Session:
         key = record["key"] or {}
         before = recorder.before.finished.get(started.name)
         if before is not None:
-            same = before["key_digest"] == record["key_digest"]
-            (self.again if same else self.changed).append((before, record))
+            self.again.append((before, record))
         for path, entry in record["inputs"].items():
             if entry.get("changed"):
                 text = "changed while the job ran: what was made of it is not to be trusted"
@@ -267,7 +258,7 @@ class Session:
             "state": "failed" if self.failed or self.errors else "finished",
         }
         records.append(records.runs_file(recorder.folder), line)
-        pairs = recorder.with_details([*self.again, *self.changed])
+        pairs = recorder.with_details(self.again)
         told = [text for before, now in pairs if (text := compare.unexplained(before, now))]
         more = [f"… and {len(told) - REMARKS} more"] if len(told) > REMARKS else []
         self.remarks.update(dict.fromkeys([*told[:REMARKS], *more]))
@@ -314,7 +305,7 @@ def _keep_diff(recorder: Recorder, diff: str | None) -> str | None:
     return path
 
 
-def _metadata(folder: Path) -> Any:
+def _metadata(folder: Path) -> Callable[[str], Mapping[str, Any]]:
     """How Snakemake's own file about an output is read: one of JSON, named by the output.
 
     The place is private to Snakemake (`snakemake.persistence.file`); where there is nothing, or
