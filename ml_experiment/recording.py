@@ -20,7 +20,7 @@ from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Job, Plan, by_hand_id
-from ml_experiment.records import Line
+from ml_experiment.records import Line, Records
 
 CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
 
@@ -144,9 +144,8 @@ class Recorder:
         return record
 
     @staticmethod
-    def unrecorded(plan: Plan) -> bool:
+    def unrecorded(plan: Plan, known: Records) -> bool:
         """Whether there may be outputs that no record tells of."""
-        known = records.read(staleness.record_file(plan))
         told = {*known.found, *known.finished}
         return any(
             unit.job not in told and all((plan.folder / path).exists() for path in unit.outputs)

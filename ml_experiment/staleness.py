@@ -78,14 +78,13 @@ def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
         yield Unit(job.id, step.name, key_file, *known[key_file], tuple(paths), made)
 
 
-def edited(plan: Plan) -> dict[str, str]:
+def edited(plan: Plan, known: records.Records) -> dict[str, str]:
     """Output -> digest, of every output that is there and not what its record says."""
-    recorded = records.read(record_file(plan)).finished
     digests = Digests(plan.folder)
-    for record in recorded.values():
+    for record in known.finished.values():
         digests.learn(record["outputs"])
     found = {}
-    for record in recorded.values():
+    for record in known.finished.values():
         for path, entry in record["outputs"].items():
             digest = digests.of(path) if entry["hash"] is not None else None
             if digest is not None and digest != entry["hash"]:
@@ -100,7 +99,7 @@ def keep_edited(plan: Plan) -> list[tuple[str, str]]:
         (output, copy) of each, relative to the workspace.
     """
     kept = []
-    for path, digest in edited(plan).items():
+    for path, digest in edited(plan, records.read(record_file(plan))).items():
         copy = plan.state("kept", f"{digest[:8]}/{path}")
         if not (plan.folder / copy).exists():
             _copy(plan.folder / path, plan.folder / copy)

@@ -35,7 +35,7 @@ from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
 from ml_experiment.recording import Recorder, Started, utc
-from ml_experiment.records import Line
+from ml_experiment.records import Line, Records
 
 if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
@@ -211,7 +211,8 @@ class Session:
             if self.errors and not self.failed:  # Snakemake itself is told to be quiet then
                 print(*self.errors, sep="\n", file=self.stream, flush=True)
         plan = self.plan
-        found = self._found()
+        before = self._before(plan) if plan is not None and not self.errors else None
+        found = self._found(plan, before) if plan is not None and before is not None else []
         if self.recorder is not None:
             self._close(self.recorder)
         elif not self.offline and tracking.waiting(self.folder):
@@ -222,14 +223,18 @@ class Session:
                 elapsed = time.time() - self.begun
                 text = ending.summary(plan, self.ran, self.changes, len(self.failed), elapsed)
                 print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
-        elif plan is not None and not self.errors:
-            self._nothing_to_do(plan)
+        elif plan is not None and before is not None:
+            self._nothing_to_do(plan, before)
         if self.writer is not None:
             self.writer.finish(self.stream, _sending(self.stream))
 
-    def _nothing_to_do(self, plan: Plan) -> None:
+    def _before(self, plan: Plan) -> Records:
+        """What was recorded before this run."""
+        return self.recorder.before if self.recorder else records.read(staleness.record_file(plan))
+
+    def _nothing_to_do(self, plan: Plan, before: Records) -> None:
         """Snakemake goes by time; an output with other bytes than its record says is named."""
-        edited = sorted(staleness.edited(plan))
+        edited = sorted(staleness.edited(plan, before))
         for path in edited[:REMARKS]:
             text = "is not what its record says: edited by hand, or made without a record"
             print(f"{path} {text}", file=self.stream)
@@ -239,12 +244,9 @@ class Session:
             state = "" if edited else ", everything is up to date"
             print(f"{plan.experiment.name}: nothing to do{state}", file=self.stream)
 
-    def _found(self) -> list[str]:
+    def _found(self, plan: Plan, before: Records) -> list[str]:
         """Outputs without a record get one, unless something failed."""
-        plan = self.plan
-        if plan is None or self.failed or self.errors:
-            return []
-        if self.recorder is None and not Recorder.unrecorded(plan):
+        if self.failed or (self.recorder is None and not Recorder.unrecorded(plan, before)):
             return []
         return self.open().found(self.begun, time.time())
 
