@@ -82,12 +82,10 @@ class Recorder:
         self.file = staleness.record_file(plan) if plan else folder / STATE / "records.jsonl"
         self.before = records.read(self.file)
         self.digests = Digests(folder)
-        for known in (self.before.found, self.before.finished):
-            for record in known.values():
-                self.digests.learn(record["inputs"])
-        for known in (self.before.found, self.before.finished):
-            for record in known.values():
-                self.digests.learn(record["outputs"])
+        earlier = [*self.before.found.values(), *self.before.finished.values()]
+        for kind in ("inputs", "outputs"):  # what is learned last counts
+            for record in earlier:
+                self.digests.learn(record[kind])
         steps = plan.steps.values() if plan else ()
         passed = {name for step in steps for case in step.cases for name in case.work.env}
         self.redactor = redact.redactor(os.environ, sorted(passed))
