@@ -216,6 +216,7 @@ class Recorder:
         for entry in outputs.values():
             if entry["hash"] is None and entry["reason"] == "not there":
                 entry["reason"] = "temporary"  # Snakemake had seen it, or the job had failed
+        metrics_file, final = self._metrics(started, outputs)
         record = {
             "attempt": attempt,
             "boot": [{k: v for k, v in line.items() if k != "distributions"} for line in boot],
@@ -230,7 +231,8 @@ class Recorder:
             "key_digest": None if key is None else keys.digest(key),
             "key_file": key_file,
             "log": started.log,
-            "metrics": self._metrics(started, outputs),
+            "metrics": final,
+            "metrics_file": metrics_file,
             "outputs": outputs,
             "params": self._params(job, key, known),
             "resources": dict(started.resources),
@@ -301,17 +303,20 @@ class Recorder:
 
     def _metrics(
         self, started: Started, outputs: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, float]:
+    ) -> tuple[str | None, dict[str, float]]:
+        """The output that a job's metrics were read from, and their final values."""
+        files = {self.folder / path: path for path in outputs}
         if started.job is not None and self.plan is not None:
-            path = self.plan.metrics(started.job)
-            file = self.folder / path if path and path.rstrip("/") in outputs else None
+            declared = self.plan.metrics(started.job)
+            file = self.folder / declared if declared else None
         else:
-            there = [self.folder / p for p in outputs if outputs[p]["hash"] is not None]
-            file = metrics.find(there)
+            file = metrics.find([f for f, p in files.items() if outputs[p]["hash"] is not None])
+        if file is None or file not in files:
+            return None, {}
         try:
-            return dict(metrics.read(file).final) if file else {}
+            return files[file], dict(metrics.read(file).final)
         except MLExperimentError:  # its reader says so: here it is no reason to lose the record
-            return {}
+            return None, {}
 
     def _environment(
         self,

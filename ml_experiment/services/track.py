@@ -215,13 +215,7 @@ class Sender:
 
 def _curves(record: Line, there: Mapping[str, Path]) -> Mapping[str, list[tuple[int, float]]]:
     """The curves of a job's metrics, if the file is still the one that was recorded."""
-    if not record["metrics"]:
-        return {}
-    files = [*there.values()]
-    declared = (record.get("key") or {}).get("outputs", {}).get("metrics")
-    if declared:
-        files = [file for file in files if file.as_posix().endswith(f"/{declared.rstrip('/')}")]
-    file = next(iter(files), None) if declared else metrics.find(files)
+    file = there.get(record.get("metrics_file") or "")
     if file is None:
         return {}
     try:

@@ -124,6 +124,7 @@ def test_a_record_says_how_an_output_was_made(finished: Project) -> None:
     assert details["params"] == {"method": "mean", "low": 1, "high": 5}
     assert set(details["code"]) == {"scripts/fit.py", "scripts/helper.py"}
     assert details["exit_code"] == 0
+    assert details["metrics_file"] == "results/fit/method=mean/seed-0/metrics.json"
     assert details["environment"]["name"] == "base"
     (boot,) = details["boot"]
     assert {g["name"]: g["used"] for g in boot["generators"]}["random"]

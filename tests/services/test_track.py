@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from ml_experiment import records
+from ml_experiment.digests import Digests
 from ml_experiment.plan import STATE
 from ml_experiment.services.track import Sender, track
 
@@ -26,8 +28,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def add(folder: Path, experiment: str, job: str) -> None:
-    record = {
+def add(folder: Path, experiment: str, job: str, **more: Any) -> None:
+    record: dict[str, Any] = {
         "attempt": 1,
         "command": f"make {job}",
         "ended": MOMENT,
@@ -41,6 +43,7 @@ def add(folder: Path, experiment: str, job: str) -> None:
         "started": MOMENT,
         "state": "finished",
         "wildcards": {},
+        **more,
     }
     records.add(folder / STATE / f"records-{experiment}.jsonl", record)
 
@@ -91,3 +94,26 @@ def test_what_another_process_has_sent_meanwhile(project: Path) -> None:
     sender.send()
     assert (len(sender.sent), len(other.sent)) == (4, 1)
     assert len(job_runs(project)) == 5
+
+
+def test_curves_are_of_the_file_that_the_record_names(project: Path) -> None:
+    file = project / "results/fit/scores.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"loss": [3, 2, 1]}')
+    made = {
+        "metrics": {"loss": 1.0},
+        "outputs": Digests(project).entries(["results/fit/scores.json"]),
+    }
+    add(project, "one", "old", **made)
+    add(project, "one", "new", **made, metrics_file="results/fit/scores.json")
+    add(project, "one", "gone", **made, metrics_file="results/fit/other.json")
+    assert send(project) == 7
+    client = MlflowClient(address(project))
+    place = client.get_experiment_by_name("one")
+    assert place is not None
+    steps = {
+        run.info.run_name: len(client.get_metric_history(run.info.run_id, "loss"))
+        for run in client.search_runs([place.experiment_id])
+        if run.data.metrics
+    }
+    assert steps == {"old": 1, "new": 3, "gone": 1}
