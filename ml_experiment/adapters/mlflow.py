@@ -46,7 +46,7 @@ ARTIFACTS = "mlartifacts"  # beside the embedded database
 MODEL_BYTES = 20_000_000  # a larger model is described, and its bytes stay where they are
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the page is one of prompts
 LOCKED = 3.0  # seconds to wait for another program that writes into the database
-BATCH = {"metrics": 1000, "params": 100, "tags": 100}  # as many as a log_batch may have
+BATCH = {"metrics": 1000, "params": 100}  # as many as a log_batch may have
 
 
 class TrackingError(MLExperimentError):
@@ -119,12 +119,10 @@ class Tracker:
                 return False
         return True
 
-    def find(self, run: tracked.Run) -> tuple[str, bool] | None:
-        """The id of a run that may be there already, and whether it is complete."""
+    def find(self, run: tracked.Run) -> str | None:
+        """The id of a run that may be there already."""
         wanted = " and ".join(f"tags.`{name}` = '{_quoted(v)}'" for name, v in run.found.items())
-        for found in self._search(run.experiment, wanted):
-            return found.info.run_id, found.info.status != "RUNNING"
-        return None
+        return next((f.info.run_id for f in self._search(run.experiment, wanted)), None)
 
     def records(self, experiment: str) -> dict[str, str]:
         """Record id -> run id, of everything that the server has of an experiment and is complete."""

@@ -146,8 +146,7 @@ class Sender:
 
     def _existing(self, tracker: Tracker, run: tracked.Run) -> str | None:
         """The id of a run that was begun by a process that did not complete it."""
-        found = tracker.find(run) if run.key in self._book.begun else None
-        return found[0] if found else None
+        return tracker.find(run) if run.key in self._book.begun else None
 
     def _parent(self, tracker: Tracker, line: Line, record: Line) -> str | None:
         """The run that a job is nested in: of Snakemake, and of its step where that is many jobs."""
