@@ -6,6 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
 from ml_experiment import yamlio
 
 
@@ -37,8 +41,6 @@ def differences(locked: Mapping[str, str], ran: Mapping[str, str]) -> dict[str, 
 
 
 def _pins(lines: list[str]) -> Iterator[tuple[str, str]]:
-    from packaging.requirements import InvalidRequirement, Requirement  # noqa: PLC0415  # 20 ms
-
     for line in lines:
         text = line.partition(" --hash")[0].partition(" #")[0].strip()
         if not text or text.startswith(("#", "-")):
@@ -65,14 +67,10 @@ def _conda(dependencies: Any) -> Iterator[tuple[str, str]]:
 
 
 def _normal(name: str) -> str:
-    from packaging.utils import canonicalize_name  # noqa: PLC0415
-
     return canonicalize_name(name.strip())
 
 
 def _same(one: str, other: str) -> bool:
-    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
-
     try:
         return Version(one) == Version(other)
     except InvalidVersion:
