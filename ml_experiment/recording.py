@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_experiment import chosen, keys, locks, metrics, records, redact, staleness
+from ml_experiment import keys, locks, metrics, records, redact, staleness, trying
 from ml_experiment.digests import Digests, Stat
 from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError
@@ -114,7 +114,7 @@ class Recorder:
 
     def finished(self, started: Started, at: float) -> dict[str, Any]:
         """Record a job that has succeeded; a trial may have, and have failed."""
-        failed = started.job is not None and self._trial(started.job).get("state") == "failed"
+        failed = trying.status(self.plan, started.job).get("state") == "failed"
         record = self._record(started, "finished", at, self.failure(started) if failed else None)
         self._add(record)
         return record
@@ -210,7 +210,11 @@ class Recorder:
         plan, job = self.plan, started.job
         attempt = self.attempts[started.name] = self.attempts.get(started.name, 0) + 1
         boot = failure.boot if failure else self._boot(started)
-        made = (*started.outputs, *self._products(started)) if state == "finished" else ()
+        made = (
+            (*started.outputs, *trying.products(self.plan, started.job))
+            if state == "finished"
+            else ()
+        )
         known = self.metadata(made[0]) if made and key is None else {}
         outputs = self.digests.entries(made)
         for entry in outputs.values():
@@ -234,7 +238,7 @@ class Recorder:
             "metrics": final,
             "metrics_file": metrics_file,
             "outputs": outputs,
-            "params": self._params(job, key, known),
+            "params": trying.params(plan, job) if job and plan else _params(key, known),
             "resources": dict(started.resources),
             "rule": started.rule,
             "run": self.run,
@@ -247,7 +251,8 @@ class Recorder:
         if failure:
             record["tail"] = failure.tail
         if job and job.trial is not None:
-            record["trial"] = self._trial(job)
+            record["trial"] = trying.status(plan, job)
+            record["reports"] = trying.reports(plan, job)
         redacted: dict[str, Any] = self.redactor.data(record)
         return redacted
 
@@ -276,30 +281,6 @@ class Recorder:
             for line in (records.lines(file) if file else ())
             if line.get("process", {}).get("began", 0.0) >= since
         ]
-
-    def _params(
-        self, job: Job | None, key: Mapping[str, Any] | None, known: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        if job is None or self.plan is None:
-            return _params(key, known)
-        try:
-            return {**job.case.values, **chosen.params(self.plan, job)}
-        except (OSError, MLExperimentError):  # a trial that failed before it was suggested
-            return {**job.case.values, **job.case.params}
-
-    def _products(self, started: Started) -> list[str]:
-        """What a trial made that Snakemake does not know of; the best of it is kept."""
-        if started.job is None or started.job.trial is None or self.plan is None:
-            return []
-        paths = (path.rstrip("/") for path in self.plan.outputs(started.job).values())
-        return [path for path in paths if (self.folder / path).exists()]
-
-    def _trial(self, job: Job) -> dict[str, Any]:
-        """What a trial's status says, which its shell has written; nothing for other jobs."""
-        if job.trial is None or self.plan is None:
-            return {}
-        status = staleness.read_json(self.folder / self.plan.path(job, "status.json"))
-        return {"number": job.trial, **{k: status.get(k) for k in ("state", "suggestion")}}
 
     def _metrics(
         self, started: Started, outputs: Mapping[str, Mapping[str, Any]]

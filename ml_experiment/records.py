@@ -27,7 +27,7 @@ from ml_experiment.plan import STATE
 Line = dict[str, Any]
 
 DETAILS = ("boot", "code", "command", "environment", "exit_code", "key", "metrics_file", "params",
-           "resources", "tail", "threads")  # fmt: skip
+           "reports", "resources", "tail", "threads")  # fmt: skip
 
 
 def add(file: Path, record: Mapping[str, Any]) -> str:

@@ -65,7 +65,11 @@ def check(options: argparse.Namespace) -> int:
     if options.json:
         print("[]")
         return 0
-    steps = _count(len(checked.plan.steps), "step")
+    declared = checked.plan.experiment
+    steps = _count(len(declared.steps), "step")
+    if declared.studies:
+        count = len(declared.studies)
+        steps += f", {count} studies" if count > 1 else ", 1 study"
     jobs = _count(checked.jobs, "job")
     asked = "Snakemake can plan it" if checked.workflow else "no Snakefile, so Snakemake not asked"
     print(f"{checked.plan.file}: {steps}, {jobs}, no mistake found; {asked}")

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,8 @@ class Sender:
             run = tracked.of_run(line)
             nested = [k for k in book.sent if k.startswith(f"step:{identity}/")]
             for part in [*nested, key]:
-                tracker.end(book.sent[part], run.status, run.end or run.start)
+                with suppress(RefusedError):  # somebody has deleted it
+                    tracker.end(book.sent[part], run.status, run.end or run.start)
             book.complete(f"{key}:ended", book.sent[key])
 
     def _meet(self, tracker: Tracker, experiment: str) -> None:
@@ -213,7 +214,15 @@ class Sender:
 
 
 def _curves(record: Line, there: Mapping[str, Path]) -> Mapping[str, list[tuple[int, float]]]:
-    """The curves of a job's metrics, if the file is still the one that was recorded."""
+    """The curves of a job's metrics, if the file is still the one that was recorded.
+
+    Of a trial also what it reported on its way.
+    """
+    reports = {name: [(s, v) for s, v in told] for name, told in record.get("reports", {}).items()}
+    return {**reports, **_of_file(record, there)}
+
+
+def _of_file(record: Line, there: Mapping[str, Path]) -> Mapping[str, list[tuple[int, float]]]:
     file = there.get(record.get("metrics_file") or "")
     if file is None:
         return {}
