@@ -1,7 +1,8 @@
 """What a trial waits for: the trials whose results its sampler is told.
 
 Direct edges would be trials times trials. So every 16 trials there is a marker, touched when they
-and the marker before have ended; a trial waits for one marker and the few trials since.
+and the marker before have ended; a trial waits for one marker and the few trials since. Or for the
+last trials of a window's length, where these are fewer: they have waited for all before them.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ def of_trial(plan: Plan, job: Job) -> list[str]:
     """The inputs of a trial that stand for its history; none where its sampler has no memory."""
     assert job.step.trials_of is not None
     assert job.trial is not None
-    return ended(plan, job, len(job.step.trials_of.sees(job.case, job.trial)))
-
-
-def ended(plan: Plan, job: Job, count: int) -> list[str]:
-    """What is there when the first `count` trials of a job's study have ended."""
+    count = len(job.step.trials_of.sees(job.case, job.trial))
+    window = job.step.trials_of.searches[job.case.label].window
     whole, last = divmod(count, BLOCK)
-    before = [marker(plan, job, whole - 1)] if whole else []
-    return [*before, *metrics(plan, job, range(whole * BLOCK, whole * BLOCK + last))]
+    if window <= last or not whole:
+        return metrics(plan, job, range(max(0, count - window), count))
+    return [marker(plan, job, whole - 1), *metrics(plan, job, range(whole * BLOCK, count))]
 
 
 def of_marker(plan: Plan, job: Job, block: int) -> list[str]:

@@ -29,6 +29,8 @@ def build() -> dict[str, Any]:
         definitions[name]["properties"] = {
             key: _removable(part) for key, part in definitions[name]["properties"].items()
         }
+        params = definitions[name]["properties"]["params"]
+        params["anyOf"].append({"type": "string", "pattern": r"^[A-Za-z][\w-]*\.best\.params$"})
     matrix = definitions["Matrix"]
     own = "|".join(matrix["properties"])
     axis = f"^(?!({own})$){AXIS.removeprefix('^')}"

@@ -214,17 +214,31 @@ def test_experiment(block: Block, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [model.Experiment, model.Step, model.Matrix, model.Replicates], ids=lambda k: k.__name__
+    "kind",
+    [
+        model.Bounds,
+        model.Experiment,
+        model.Matrix,
+        model.Replicates,
+        model.Step,
+        model.Stop,
+        model.Study,
+    ],
+    ids=lambda k: k.__name__,
 )
 def test_every_key_is_documented(kind: type[Any]) -> None:
-    """Work is the part of Step that cases may have."""
+    """Work and Tuning are the parts of Step and Study that cases may have."""
     assert set(model.Work.model_fields) < set(model.Step.model_fields)
-    prose, blocks = prose_and_blocks("docs/experiment.md")
-    documented = set(re.findall(r"`(\w+):?`", prose))
-    shown = "".join(block.text for block in blocks if block.kind == "yaml")
+    assert set(model.Tuning.model_fields) < set(model.Study.model_fields)
+    pages = [prose_and_blocks(f"docs/{page}.md") for page in ("experiment", "studies")]
+    prose = "".join(prose for prose, _ in pages)
+    documented = set(re.findall(r"`\{?(\w+):?[^`\n]*`", prose)) | set(
+        re.findall(r"\b(\w+):", prose)
+    )
+    shown = "".join(block.text for _, blocks in pages for block in blocks if block.kind == "yaml")
     for field in kind.model_fields:
-        assert field in documented, f"docs/experiment.md does not explain `{field}`"
-        assert re.search(rf"\b{field}:", shown), f"docs/experiment.md has no example of {field}"
+        assert field in documented, f"the documentation does not explain `{field}`"
+        assert re.search(rf"\b{field}:", shown), f"the documentation has no example of {field}"
 
 
 def test_every_placeholder_is_documented() -> None:
@@ -348,13 +362,14 @@ def test_what_copied_files_may_rely_on_is_there_and_is_all_that_they_use() -> No
     experiment = snakemake.Experiment(plan)
     kept = {"experiment": re.findall(r"`\.(\w+)", " ".join(name for name, _ in rows))}
     assert [name for name in kept["experiment"] if not hasattr(experiment, name)] == []
-    for kind in ("rules", "tables"):
+    for kind in ("rules", "tables", "trials", "histories"):
         (listed,) = (meaning for name, meaning in rows if name == f"`.{kind}`")
-        kept[f"_{kind[:-1].replace('rule', 'step')}"] = names = re.findall(r"`(\w+)`", listed)
+        loop = {"rules": "step", "tables": "table", "trials": "trial", "histories": "history"}[kind]
+        kept[f"_{loop}"] = names = re.findall(r"`(\w+)`", listed)
         assert [name for name in names if not hasattr(getattr(experiment, kind)[0], name)] == []
     for file in ("experiment.smk", "paper.smk"):
         rules = re.sub("#.*", "", (ROOT / "workflow/rules" / file).read_text("utf-8"))
-        for thing, name in re.findall(r"\b(experiment|_step|_table)\.(\w+)", rules):
+        for thing, name in re.findall(r"\b(experiment|_step|_table|_trial|_history)\.(\w+)", rules):
             assert name in kept[thing], f"{file} uses {thing}.{name}"
 
 

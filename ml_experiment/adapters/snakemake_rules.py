@@ -1,16 +1,18 @@
 """The rules that `workflow/rules/experiment.smk` declares: what each gets from the plan.
 
 Functions that give a command declare `input`, so that Snakemake does not record their values: what
-makes a job run again is its key file, an ordinary input.
+makes a job run again is its key file, an ordinary input. Snakemake looks at the signature of every
+function each time that it calls it, which for a method takes longer than the call: `_known` keeps it.
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +38,8 @@ class StepRule:
         self.step = step
         self.name = step.name
         self.retries = step.step.retries
-        self._jobs: dict[tuple[str, ...], Job] = {}
+        self.input = _known(self._input)
+        self.command = _known(self._command)
 
     @property
     def output(self) -> list[Any]:
@@ -91,16 +94,20 @@ class StepRule:
             problem = UserError("no such job", value=asked, hint=did_you_mean(asked, known))
             raise WorkflowError(str(problem)) from None
 
-    def input(self, wildcards: Any) -> list[str]:
+    def _input(self, wildcards: Any) -> list[str]:
         """The key first, then the declared inputs."""
         job = self.job(wildcards)
         return [self.plan.key(job), *self.plan.needs(job)]
 
-    def threads(self, wildcards: Any) -> int:
+    @property
+    def threads(self) -> Any:
         """As declared; Snakemake lowers its own number to the cores that there are."""
-        return self.job(wildcards).case.work.threads
+        declared = {case.work.threads for case in self.step.cases}
+        if len(declared) == 1:
+            return declared.pop()
+        return lambda wildcards: self.job(wildcards).case.work.threads
 
-    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """All that the job's shell runs: what is printed, and what a person can paste."""
         job = self.job(wildcards)
         return self._line(job, chosen.params(self.plan, job))
@@ -151,6 +158,7 @@ class TrialRule(StepRule):
         super().__init__(plan, step)
         self.asking = asking
         self.running = False  # before that nobody is asked, and nothing is kept in mind
+        self.priority = _known(self._priority)
         self._studies: dict[str, Suggestions] = {}
 
     def begin(self) -> None:
@@ -166,18 +174,19 @@ class TrialRule(StepRule):
     @property
     def resources(self) -> dict[str, Any]:
         """The attempt too: a trial that fails is tried again first, and is a result then."""
-        return {**super().resources, "attempt": lambda wildcards, attempt: attempt}
+        attempt = (lambda wildcards, attempt: attempt) if self.retries else 1
+        return {**super().resources, "attempt": attempt}
 
-    def priority(self, wildcards: Any) -> int:
+    def _priority(self, wildcards: Any) -> int:
         """The first trials first: others wait for them."""
         return FIRST - int(wildcards.trial)
 
-    def input(self, wildcards: Any) -> list[str]:
+    def _input(self, wildcards: Any) -> list[str]:
         """Key, declared inputs, and the trials that have to end before."""
         job = self.job(wildcards)
-        return [*super().input(wildcards), *history.of_trial(self.plan, job)]
+        return [*super()._input(wildcards), *history.of_trial(self.plan, job)]
 
-    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """The program with what the trial tries, which is decided now."""
         job = self.job(wildcards)
         try:
@@ -235,7 +244,7 @@ class StudyRule(StepRule):
         """What it had to say; it is no process that is seeded."""
         return {"log": self._pattern(self.plan.logs, ".log")}
 
-    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """A Python of ours."""
         job = self.job(wildcards)
         words = [sys.executable, "-m", "ml_experiment.services.gather", self.plan.key(job)]
@@ -249,17 +258,27 @@ class TableRule:
         self.name = f"{step.name}.table"
         self.output = [plan.table(step, "table"), plan.table(step, "summary")]
         key = workspace.table_key(plan, step)
-        self._input = [key, *(plan.metrics(job) or "" for job in plan.jobs(step))]
+        self._paths = [key, *(plan.metrics(job) or "" for job in plan.jobs(step))]
         words = [sys.executable, "-m", "ml_experiment.table", key, *self.output]
-        self._command = shlex.join(words)
+        self._line = shlex.join(words)
 
     def input(self, wildcards: Any) -> list[str]:
         """The key, and every metrics file."""
-        return self._input
+        return self._paths
 
     def command(self, wildcards: Any, input: Any) -> str:
         """A Python of ours."""
-        return self._command
+        return self._line
+
+
+def _known(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method as a function whose signature needs no looking for."""
+
+    def call(*args: Any, **named: Any) -> Any:
+        return method(*args, **named)
+
+    call.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+    return call
 
 
 def _holds_something(path: Path) -> bool:
