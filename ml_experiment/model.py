@@ -159,9 +159,9 @@ class Tuning(Frozen):
     pruner: Text | Mapping[Text, Mapping[Text, Any]] | None = Field(
         None, description="the name of a pruner, or {name: {option: value}}"
     )
-    trials: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+    trials: Annotated[int, Field(ge=1, le=100_000)] | None = Field(
         None,
-        description="how many trials, a whole number; of a grid, all points where it is not given",
+        description="how many trials, a whole number from 1; of a grid, all points where it is not given",
     )
     window: Annotated[int, Field(ge=1)] = Field(
         8, description="how many trials may run at once, a whole number from 1"

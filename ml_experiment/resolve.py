@@ -243,7 +243,23 @@ class _Resolver:
         taken = given.Given(step, work, named, values, template, code, trial=trial)
         for what, hint in taken.problems():
             self.problem(key, what, hint=hint)
+        if name in self.searched:
+            self.searches_nothing(name, work, template, code)
         return work, params, template, code
+
+    def searches_nothing(
+        self, name: str, work: Work, template: placeholders.Template | None, code: Code
+    ) -> None:
+        """A parameter that is searched has to reach the program."""
+        study = name.removesuffix(plan.trials_name(""))
+        for param in self.studies.names(study):
+            if param not in work.params and not given.reaches(param, template, code):
+                step = self.searched[name]
+                hint = did_you_mean(param, work.params)
+                expected = f"a parameter of {step}, or {{params.{param}}} in its command"
+                path = ("studies", study, "space", param)
+                self.problem(path, f"nothing of {step} takes this parameter", value=param,
+                             expected=expected, hint=hint)  # fmt: skip
 
     def params_later(self, name: str, work: Work) -> dict[str, Any]:
         """Parameters that are known when the job is about to run, each with a possible value."""
