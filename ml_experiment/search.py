@@ -11,7 +11,7 @@ before it and the results that it was told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +93,14 @@ class Search:
 
 def search(data: Mapping[str, Any]) -> Search:
     """A declaration from its JSON."""
-    parameters = tuple(
+    found = parameters(data["parameters"])
+    objectives, enqueued = tuple(data["objectives"]), tuple(data["enqueued"])
+    return Search(**{**data, "parameters": found, "objectives": objectives, "enqueued": enqueued})
+
+
+def parameters(data: Iterable[Mapping[str, Any]]) -> tuple[Parameter, ...]:
+    """Parameters from their JSON."""
+    return tuple(
         Parameter(
             **{
                 **parameter,
@@ -101,11 +108,7 @@ def search(data: Mapping[str, Any]) -> Search:
                 "when": tuple((parent, tuple(values)) for parent, values in parameter["when"]),
             }
         )
-        for parameter in data["parameters"]
-    )
-    objectives, enqueued = tuple(data["objectives"]), tuple(data["enqueued"])
-    return Search(
-        **{**data, "parameters": parameters, "objectives": objectives, "enqueued": enqueued}
+        for parameter in data
     )
 
 

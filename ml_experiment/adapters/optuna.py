@@ -125,7 +125,7 @@ class Asker:
             def value_of(parameter: Parameter) -> Any:
                 value = suggestion.params[parameter.name]
                 if canonical(_suggest(trial, parameter)) != canonical(value):
-                    kind = _distribution(parameter)
+                    kind = distribution(parameter)
                     internal = kind.to_internal_repr(_internal(parameter, value))
                     self._storage.set_trial_param(trial_id, parameter.name, internal, kind)
                 return value
@@ -147,7 +147,7 @@ class Asker:
             create_trial(
                 state=TrialState.RUNNING,
                 params={n: _internal(p, suggestion.params[n]) for n, p in drawn.items()},
-                distributions={n: _distribution(p) for n, p in drawn.items()},
+                distributions={n: distribution(p) for n, p in drawn.items()},
                 system_attrs=dict(suggestion.state.get("trial", {})),
             )
         )
@@ -236,7 +236,8 @@ def _suggest(trial: Trial, parameter: Parameter) -> Any:
     )
 
 
-def _distribution(parameter: Parameter) -> BaseDistribution:
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """A parameter as Optuna has it: a choice is drawn by its index."""
     if parameter.kind == "choice":
         return CategoricalDistribution(range(len(parameter.choices)))
     if parameter.kind == "int":
@@ -313,7 +314,7 @@ class _Points(optuna.samplers.QMCSampler):
     def __init__(self, parameters: Sequence[Parameter], **options: Any) -> None:
         super().__init__(**options)
         drawn = (p for p in parameters if p.kind != "fixed" and not p.when)
-        self._always = {p.name: _distribution(p) for p in drawn if not _distribution(p).single()}
+        self._always = {p.name: distribution(p) for p in drawn if not distribution(p).single()}
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: optuna.trial.FrozenTrial
