@@ -100,6 +100,18 @@ def of_study(plan: Plan, job: Job) -> dict[str, Any]:
     }
 
 
+def of_view(plan: Plan, job: Job) -> dict[str, Any]:
+    """The key of the view of a study, of the job that gathers it."""
+    trials = job.step.study
+    assert trials is not None
+    return {
+        "folder": layout(plan, job).folder,
+        "name": job.id,
+        "objectives": list(trials.study.objectives.items()),  # a key's mappings are sorted
+        "parameters": trials.searches[job.case.label].data()["parameters"],
+    }
+
+
 def layout(plan: Plan, job: Job) -> Layout:
     """Where the trials of a study are, of any of its jobs."""
     trials = job.step.trials_of or job.step.study

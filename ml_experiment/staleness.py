@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_experiment import history, keys, records, workspace
 from ml_experiment.digests import Digests
-from ml_experiment.plan import STATE, Case, Plan, StepPlan
+from ml_experiment.plan import STATE, Case, Job, Plan, StepPlan, by_hand_id
 
 
 class State(NamedTuple):
@@ -53,6 +53,8 @@ def units(plan: Plan) -> list[Unit]:
             continue
         for case in step.cases:
             found += _of_case(plan, step, case)
+        if step.study is not None:
+            found += [_of_view(plan, job) for job in plan.jobs(step)]
         if step.tabled:
             metrics = tuple((plan.metrics(job) or "").rstrip("/") for job in plan.jobs(step))
             outputs = (plan.table(step, "table"), plan.table(step, "summary"))
@@ -76,6 +78,16 @@ def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
             paths += [path for path in history.of_trial(plan, job) if not is_ours(path)]
         made = tuple(plan.files(job))
         yield Unit(job.id, step.name, key_file, *known[key_file], tuple(paths), made)
+
+
+def _of_view(plan: Plan, job: Job) -> Unit:
+    """The view of a study, of the job that gathers it."""
+    key = keys.of_view(plan, job)
+    name = by_hand_id(f"{job.step.name}.view", job.case.slugs)
+    inputs = tuple(plan.path(job, file) for file in ("trials", "trials.csv"))
+    outputs = (plan.path(job, "view"),)
+    key_file, digest = workspace.view_key(plan, job), keys.digest(key)
+    return Unit(name, job.step.name, key_file, key, digest, inputs, outputs)
 
 
 def edited(plan: Plan, known: records.Records) -> dict[str, str]:
@@ -230,7 +242,7 @@ def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]
     found = []
     for job, record in sorted(recorded.items()):
         rule = record["rule"]
-        if rule in plan.steps or rule.removesuffix(".table") in plan.steps:
+        if {rule, rule.removesuffix(".table"), rule.removesuffix(".view")} & {*plan.steps}:
             continue
         key_file = record["key_file"]
         key = read_json(plan.folder / key_file) if key_file else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_experiment import atomic, config, keys
 from ml_experiment.hashing import canonical
-from ml_experiment.plan import Plan, StepPlan
+from ml_experiment.plan import Job, Plan, StepPlan, job_id
 from ml_experiment.resolve import resolve
 
 
@@ -45,6 +45,8 @@ def key_texts(plan: Plan) -> dict[str, str]:
             path = plan.key(job)
             if path not in texts:
                 texts[path] = key_text(keys.of_case(plan, job))
+            if step.study is not None:
+                texts[view_key(plan, job)] = key_text(keys.of_view(plan, job))
         if step.tabled:
             texts[table_key(plan, step)] = key_text(keys.of_table(plan, step))
     return texts
@@ -87,6 +89,11 @@ def _before(file: Path) -> Before:
 def table_key(plan: Plan, step: StepPlan) -> str:
     """The path of a table's key."""
     return plan.state("keys", f"{step.name}.table.json")
+
+
+def view_key(plan: Plan, job: Job) -> str:
+    """The path of the key of a study's view, of the job that gathers the study."""
+    return plan.state("keys", f"{job_id(f'{job.step.name}.view', job.case.label, '')}.json")
 
 
 def key_text(key: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """What the Snakefile sees: the plan as rules.
 
 `workflow/rules/experiment.smk` asks `experiment(config)` and declares a rule for each of its
-`rules`, `tables`, `trials` and `histories` (snakemake_rules.py).
+`rules`, `tables`, `trials`, `histories` and `views` (snakemake_rules.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ml_experiment.adapters.snakemake_rules import (
     StudyRule,
     TableRule,
     TrialRule,
+    ViewRule,
 )
 from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
@@ -105,8 +106,13 @@ class Experiment:
         return [TableRule(self.plan, s) for s in steps if s.tabled and s.name not in searched]
 
     @property
+    def views(self) -> list[ViewRule]:
+        """A rule for the views of each study."""
+        return [ViewRule(self.plan, step) for step in self.plan.steps.values() if step.study]
+
+    @property
     def targets(self) -> list[str]:
-        """Every output that no other job takes, and the tables: what `rule all` asks for.
+        """Every output that no other job takes, tables and views: what `rule all` asks for.
 
         A step that only a study uses is not run by itself, and its trials are what studies take.
         """
@@ -120,7 +126,8 @@ class Experiment:
         asked = [job for job in asked if job.step.name not in searched]
         paths = [self.plan.path(job, file) for job in asked for file in job.step.files.values()]
         tables = [path for table in self.tables for path in table.output]
-        return [path for path in [*paths, *tables] if path not in taken]
+        views = [self.plan.path(job, "view") for job in asked if job.step.study]
+        return [path for path in [*paths, *tables, *views] if path not in taken]
 
     def started(self) -> None:
         """Before the first job: outputs that were edited by hand are kept aside."""

@@ -251,6 +251,41 @@ class StudyRule(StepRule):
         return f"{shlex.join(words)} > {shlex.quote(self.plan.log(job))} 2>&1"
 
 
+class ViewRule(StepRule):
+    """The rule of the views of one study: its dashboard's storage and its plots."""
+
+    def __init__(self, plan: Plan, step: StepPlan) -> None:
+        super().__init__(plan, step)
+        self.name = f"{step.name}.view"
+
+    @property
+    def output(self) -> list[Any]:
+        """A folder: what is in it depends on what there is to draw."""
+        return [directory(self._pattern(self.plan.results, "/view"))]
+
+    @property
+    def log(self) -> dict[str, str]:
+        """What was left out and why."""
+        return {"log": self._pattern(self.plan.logs, ".view.log")}
+
+    def job(self, wildcards: Any) -> Job:
+        """The job that gathers what is shown."""
+        return self.plan.job(self.step.name, dict(wildcards.items()))
+
+    def input(self, wildcards: Any) -> list[str]:
+        """Its key, and the trials as they were gathered."""
+        job = self.job(wildcards)
+        key = workspace.view_key(self.plan, job)
+        return [key, self.plan.path(job, "trials"), self.plan.path(job, "trials.csv")]
+
+    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+        """A Python of ours."""
+        job = self.job(wildcards)
+        key = workspace.view_key(self.plan, job)
+        words = [sys.executable, "-m", "ml_experiment.services.view", key]
+        return f"{shlex.join(words)} > {shlex.quote(f'{self.plan.logs}/{job.id}.view.log')} 2>&1"
+
+
 class TableRule:
     """The rule of one step's table and summary."""
 

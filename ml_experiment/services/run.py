@@ -72,4 +72,6 @@ def expand(plan: Plan, targets: Sequence[str]) -> list[str]:
         found += [path for job in plan.jobs(step) for path in plan.files(job)]
         if step.tabled:
             found += [plan.table(step, kind) for kind in TABLES]
+        if step.study is not None:
+            found += [plan.path(job, "view") for job in plan.jobs(step)]
     return found

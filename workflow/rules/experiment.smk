@@ -64,3 +64,15 @@ for _history in experiment.histories:
         wildcard_constraints: **_history.wildcard_constraints,
         localrule: True
         shell: ": > {output:q}"
+
+
+for _view in experiment.views:
+
+    rule:
+        name: _view.name
+        input: _view.input,
+        output: _view.output,
+        log: **_view.log,
+        wildcard_constraints: **_view.wildcard_constraints,
+        params: command=_view.command,
+        shell: "{params.command}"
