@@ -91,7 +91,7 @@ def of_study(plan: Plan, job: Job) -> dict[str, Any]:
     assert trials is not None
     return {
         "count": trials.counts[job.case.label],
-        "layout": vars(layout(plan, job)),
+        "layout": layout(plan, job).data(),
         "logs": f"{plan.logs}/{job.id}",
         "search": trials.searches[job.case.label].data(),
         "study": trials.study.model_dump(

@@ -263,8 +263,13 @@ class _Resolver:
 
     def params_later(self, name: str, work: Work) -> dict[str, Any]:
         """Parameters that are known when the job is about to run, each with a possible value."""
-        if name in self.searched:
-            return self.studies.names(name.removesuffix(plan.trials_name("")))
+        searching = [
+            s
+            for s, study in self.studies.known.items()
+            if name in (plan.trials_name(s), study.step)
+        ]
+        if searching:
+            return {p: v for study in searching for p, v in self.studies.names(study).items()}
         if work.params_from is None:
             return {}
         path = ("steps", name, "params_from")

@@ -140,6 +140,19 @@ class Layout:
         """The folder of one job of a trial."""
         return self.trial(number) / (f"seed-{replicate}" if replicate else "")
 
+    def data(self) -> dict[str, Any]:
+        """As JSON; `layout` reads it. A key's mappings are sorted, and here the order counts."""
+        ordered = {
+            name: list(getattr(self, name).items()) for name in ("objectives", "constraints")
+        }
+        return {**vars(self), **ordered}
+
+
+def layout(data: Mapping[str, Any]) -> Layout:
+    """A layout from its JSON."""
+    ordered = {name: dict(data[name]) for name in ("objectives", "constraints")}
+    return Layout(**{**data, "replicates": tuple(data["replicates"]), **ordered})
+
 
 @dataclass(frozen=True)
 class Suggestion:

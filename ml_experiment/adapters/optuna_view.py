@@ -147,7 +147,7 @@ def _trial(
         user_attrs=attributes,
         # the list is Optuna's older form, and the one that the dashboard reads
         system_attrs={"constraints": excess} if excess else {},
-        intermediate_values=dict(row["reports"]),
+        intermediate_values={step: float(value) for step, value in row["reports"]},
     )
 
 

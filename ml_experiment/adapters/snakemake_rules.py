@@ -272,13 +272,13 @@ class ViewRule(StepRule):
         """The job that gathers what is shown."""
         return self.plan.job(self.step.name, dict(wildcards.items()))
 
-    def input(self, wildcards: Any) -> list[str]:
+    def _input(self, wildcards: Any) -> list[str]:
         """Its key, and the trials as they were gathered."""
         job = self.job(wildcards)
         key = workspace.view_key(self.plan, job)
         return [key, self.plan.path(job, "trials"), self.plan.path(job, "trials.csv")]
 
-    def command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """A Python of ours."""
         job = self.job(wildcards)
         key = workspace.view_key(self.plan, job)

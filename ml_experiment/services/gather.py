@@ -53,7 +53,7 @@ def gather(root: Path, key: Mapping[str, Any]) -> None:
     Raises:
         UserError: no trial counts, too many failed, or a trial's file is not what it should be.
     """
-    layout, declared = Layout(**key["layout"]), search.search(key["search"])
+    layout, declared = search.layout(key["layout"]), search.search(key["search"])
     found = read(root, layout, key["count"], key["study"]["remove"])
     _check(root / key["logs"], layout, found, key["study"]["max_failures"])
     folder = root / layout.folder
