@@ -56,7 +56,7 @@ def check(options: argparse.Namespace) -> int:
     from ml_experiment.services import check as service
 
     try:
-        checked = service.check(Path.cwd(), _file(options), _config(options))
+        checked = service.check(Path.cwd(), experiment_file(options), overrides(options))
     except ExperimentError as error:
         if not options.json:
             raise
@@ -80,8 +80,8 @@ def run(options: argparse.Namespace) -> int:
     """`ml-experiment run`."""
     from ml_experiment.services import run as service
 
-    config = _config(options)
-    targets = service.expand(service.check_first(_file(options), config), options.targets)
+    config = overrides(options)
+    targets = service.expand(service.check_first(experiment_file(options), config), options.targets)
     if options.experiment:
         config["experiment"] = options.experiment
     cores = options.cores or _cores()
@@ -96,7 +96,7 @@ def status(options: argparse.Namespace) -> int:
     from ml_experiment import workspace
     from ml_experiment.services import status as service
 
-    plan = workspace.open_plan(_file(options), _config(options))
+    plan = workspace.open_plan(experiment_file(options), overrides(options))
     states = service.status(plan, options.step)
     current = sum(1 for state in states if state.word == "current")
     if options.json:
@@ -141,11 +141,11 @@ def _table(rows: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
-def _file(options: argparse.Namespace) -> Path | None:
+def experiment_file(options: argparse.Namespace) -> Path | None:
     return Path(options.experiment) if options.experiment else None
 
 
-def _config(options: argparse.Namespace) -> dict[str, Any]:
+def overrides(options: argparse.Namespace) -> dict[str, Any]:
     """--set and --variant as Snakemake's config."""
     from ml_experiment.config import set_config
 

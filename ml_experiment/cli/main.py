@@ -21,9 +21,18 @@ examples:
   ml-experiment run --cores 4              or: snakemake --cores 4
   ml-experiment run --set steps.fit.params.C=3 --variant smoke
   ml-experiment status                     what is stale, and why
+  ml-experiment studies                    how far the studies are, and their best trials
   ml-experiment lineage results/fit/model.bin    what it was made from
 """
 TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
+STUDIES_JSON = """
+
+--json prints a list:
+  without NAME   one object for each study and case: study, case, state (complete, unfinished, not
+                 begun), declared, done, complete, failed, pruned, removed, stopped, objectives,
+                 best [{number, params, values}], changed
+  with NAME      one object for each trial: study, case, number, state, values, params, reason
+"""
 LINEAGE_JSON = """
 
 --json prints one object:
@@ -55,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _check(commands)
     _run(commands)
     _status(commands)
+    _studies(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -75,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.command in TRACKING:
         from ml_experiment.cli import tracking as commands
+    elif options.command == "studies":
+        from ml_experiment.cli import studies as commands  # type: ignore[no-redef]
     else:
         from ml_experiment.cli import commands  # type: ignore[no-redef]
     try:
@@ -199,6 +211,32 @@ def _status(commands: object) -> None:
     _experiment(command)
     command.add_argument("step", nargs="?", help="one step")
     command.add_argument("--json", action="store_true", help="a list of jobs as JSON")
+
+
+def _studies(commands: object) -> None:
+    command = _command(
+        commands,
+        "studies",
+        "say how far studies are, and what their trials tried and gave",
+        "ml-experiment studies",
+        "ml-experiment studies tune                       its trials",
+        "ml-experiment studies tune --sort value | head   the best ones",
+        "ml-experiment studies tune --case method=svm",
+        "ml-experiment studies --json | jq '.[].best[0].params'",
+    )
+    command.epilog = f"{command.epilog}{STUDIES_JSON}"
+    _experiment(command)
+    command.add_argument("name", nargs="?", metavar="NAME", help="one study: its trials")
+    command.add_argument(
+        "--case", metavar="AXIS=VALUE", help="only this case of NAME, such as method=svm,size=3"
+    )
+    command.add_argument(
+        "--sort",
+        choices=("number", "value"),
+        default="number",
+        help="the trials by number, or the best first (number)",
+    )
+    command.add_argument("--json", action="store_true", help="a list as JSON, see below")
 
 
 def _lineage(commands: object) -> None:

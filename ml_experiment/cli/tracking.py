@@ -30,7 +30,7 @@ def runs(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     elif rows:
-        print(_columns(lines))
+        print(columns(lines))
     else:
         print("nothing was run yet", file=sys.stderr)
     return 0
@@ -104,7 +104,8 @@ def _metrics(metrics: Mapping[str, float]) -> str:
     return ", ".join(shown) + (", …" if len(metrics) > FEW else "")
 
 
-def _columns(rows: Sequence[Sequence[str]]) -> str:
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, one below the other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     texts = (
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
