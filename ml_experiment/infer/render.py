@@ -32,10 +32,10 @@ def render_step(proposal: Proposal, indent: int = 0, unit: int = 2) -> str:
         elif isinstance(part, Mapping):
             lines.append(" " * unit + f"{key}:")
             lines += [
-                " " * 2 * unit + f"{scalar(name)}: {_value(item)}" for name, item in part.items()
+                " " * 2 * unit + f"{scalar(name)}: {inline(item)}" for name, item in part.items()
             ]
         else:
-            lines.append(" " * unit + f"{key}: {_value(part)}")
+            lines.append(" " * unit + f"{key}: {inline(part)}")
     return "".join(f"{' ' * indent}{line}\n" for line in lines)
 
 
@@ -70,7 +70,8 @@ def _broken(command: str, width: int) -> list[str]:
     return lines
 
 
-def _value(value: object) -> str:
+def inline(value: object) -> str:
+    """A value on one line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -80,9 +81,9 @@ def _value(value: object) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(_value(item) for item in value)}]"
+        return f"[{', '.join(inline(item) for item in value)}]"
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{scalar(str(key))}: {_value(item)}" for key, item in value.items())
+        inside = ", ".join(f"{scalar(str(key))}: {inline(item)}" for key, item in value.items())
         return "{" + inside + "}"
     return scalar(str(value))
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import yaml
-
 from ml_experiment import config, yamlio
 from ml_experiment.errors import (
-    ExperimentError,
     MLExperimentError,
-    Place,
     Problem,
     UserError,
     nearest,
 )
-from ml_experiment.infer.insert import RefusalError, insertions, into_json
+from ml_experiment.infer.insert import insertions, into_json
+from ml_experiment.infer.places import RefusalError
 from ml_experiment.infer.render import render_step
 from ml_experiment.infer.step import FILL_ME, NAME, Proposal, infer_step, with_output
-from ml_experiment.resolve import resolve
+from ml_experiment.services import edit
 
 MAX_BYTES: Final = 4 << 20  # no script is that long
 
@@ -64,9 +60,9 @@ def propose(script: Path, experiment_file: Path, name: str | None = None) -> Add
     where = str(experiment_file)
     folder = _folder(experiment_file)
     relative = _relative(script, folder)
-    source = _text(_bytes(script, "script", MAX_BYTES), str(script))
-    old = _bytes(experiment_file, "experiment file", None)
-    text = _text(old, where)
+    source = edit.decoded(edit.read_bytes(script, "script", MAX_BYTES), str(script))
+    old = edit.read_bytes(experiment_file, "experiment file")
+    text = edit.decoded(old, where)
     data = yamlio.read(text, experiment_file.name).plain()
     data = {} if data is None else data
     if not isinstance(data, dict):
@@ -92,26 +88,7 @@ def write(addition: Addition) -> None:
     Raises:
         UserError: the file has changed since, or cannot be written.
     """
-    target = Path(os.path.realpath(addition.file))
-    where = str(addition.file)
-    temporary: str | None = None
-    try:
-        if target.read_bytes() != addition.old:
-            raise UserError("the file has changed meanwhile", where=where, hint="try again")
-        mode = target.stat().st_mode & 0o7777
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:100]}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(addition.new)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-        temporary = None
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror or error}", where=where) from None
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    edit.replace(addition.file, addition.old, addition.new)
 
 
 # -- reading ----------------------------------------------------------------------------------
@@ -144,27 +121,6 @@ def _relative(script: Path, folder: Path) -> str:
         what = "the script's path has characters that no command shows"
         raise UserError(what, where=ascii(relative), hint="rename it")
     return relative
-
-
-def _bytes(path: Path, what: str, limit: int | None) -> bytes:
-    try:
-        if limit is not None and path.stat().st_size > limit:
-            raise UserError("too large for a script", where=str(path))
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"no such {what}", where=str(path)) from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-
-
-def _text(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise UserError(
-            "not UTF-8 text", where=Place(where, line), hint="save it as UTF-8"
-        ) from None
 
 
 # -- the step among the others -----------------------------------------------------------------
@@ -277,19 +233,12 @@ def _block(proposal: Proposal, file: Path) -> str:
 
 def _inserted(text: str, proposal: Proposal, data: dict[str, object], file: Path) -> str:
     """The text with the step, read again: what it says is the old data and the step."""
-    steps = {**_steps(data), proposal.name: _tuples(proposal.data)}
+    steps = {**_steps(data), proposal.name: edit.tuples(proposal.data)}
     wanted = {**data, "steps": steps}
     try:
-        for new in _candidates(text, proposal, file):
-            if _same(_read(new, file), wanted):
-                return new
-        why = "wherever it is put, the rest of the file would say something else"
-        if not text.endswith("\n"):
-            why = "its last line, which does not end, would change: end it with a newline first"
+        return edit.picked(_candidates(text, proposal, file), wanted, text, file)
     except RefusalError as refusal:
         why = refusal.why
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        why = f"it could not be understood ({str(error).splitlines()[0]})"
     raise UserError(
         f"the step cannot be added to this file: {why}",
         where=str(file),
@@ -304,37 +253,12 @@ def _candidates(text: str, proposal: Proposal, file: Path) -> Iterator[str]:
         yield from insertions(text, lambda column, unit: render_step(proposal, column, unit))
 
 
-def _read(text: str, file: Path) -> object:
-    try:
-        return yamlio.read(text, file.name).plain()
-    except (MLExperimentError, ValueError, RecursionError):  # not the text to write
-        return None
-
-
-def _tuples(value: object) -> object:
-    """Lists as tuples, as `yamlio` reads them."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return tuple(_tuples(item) for item in value)
-    return value
-
-
-def _same(one: object, other: object) -> bool:
-    """Equal, in type and in the order of keys too; one NaN equals another."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return list(one) == list(other) and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(_same, one, other))
-    return type(one) is type(other) and repr(one) == repr(other)
-
-
 # -- what the experiment says to it -------------------------------------------------------------
 
 
 def _check_use(name: str, texts: tuple[str, str], file: Path, block: str) -> None:
     """The new text has no problem that the old one has not: what was wrong before may stay."""
-    known, found = ({_identity(p): p for p in _problems(text, file)} for text in texts)
+    known, found = ({edit.identity(p): p for p in edit.problems(text, file)} for text in texts)
     new = [p for key, p in found.items() if key not in known and _is_ours(p, name)]
     if not new:
         return
@@ -342,22 +266,6 @@ def _check_use(name: str, texts: tuple[str, str], file: Path, block: str) -> Non
     hints = dict.fromkeys(p.hint or f"expected: {p.expected}" for p in new if p.hint or p.expected)
     hint = "; ".join([*hints, f"change the script, or paste the step and mend it there:\n{block}"])
     raise UserError(f"the step cannot be used as it is: {told}", where=str(file), hint=hint)
-
-
-def _problems(text: str, file: Path) -> tuple[Problem, ...]:
-    """What `check` would say to a file with this text; nothing is written for that."""
-    try:
-        resolve(config.load(file, text=text))
-    except ExperimentError as error:
-        return error.problems
-    except UserError as error:
-        return (error.problem,)
-    return ()
-
-
-def _identity(problem: Problem) -> tuple[str, str | None, str]:
-    """What makes two problems the same although lines have moved."""
-    return problem.what, problem.key, repr(problem.value)
 
 
 def _is_ours(problem: Problem, name: str) -> bool:
