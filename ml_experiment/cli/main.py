@@ -223,6 +223,7 @@ def _studies(commands: object) -> None:
         "ml-experiment studies tune --sort value | head   the best ones",
         "ml-experiment studies tune --case method=svm",
         "ml-experiment studies --json | jq '.[].best[0].params'",
+        "ml-experiment studies tune --remove 7 12         their results do not count any more",
     )
     command.epilog = f"{command.epilog}{STUDIES_JSON}"
     _experiment(command)
@@ -237,6 +238,14 @@ def _studies(commands: object) -> None:
         help="the trials by number, or the best first (number)",
     )
     command.add_argument("--json", action="store_true", help="a list as JSON, see below")
+    command.add_argument(
+        "--remove",
+        nargs="+",
+        type=_whole,
+        metavar="N",
+        help="write these trials of NAME into its `remove` in the experiment file: they do not "
+        "count any more, and the others stay as they are",
+    )
 
 
 def _lineage(commands: object) -> None:
@@ -302,6 +311,12 @@ def _ui(commands: object) -> None:
     command.add_argument(
         "--port", type=_positive, metavar="N", help="its port (the first from 5000)"
     )
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0")
+    return int(text)
 
 
 def _positive(text: str) -> int:

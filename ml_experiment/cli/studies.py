@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment.cli.commands import experiment_file, overrides
 from ml_experiment.cli.tracking import columns
+from ml_experiment.errors import UserError
 
 if TYPE_CHECKING:
     from ml_experiment.plan import Plan
@@ -18,10 +22,25 @@ if TYPE_CHECKING:
 
 def studies(options: argparse.Namespace) -> int:
     """`ml-experiment studies`."""
-    from ml_experiment import workspace
+    from ml_experiment import config, workspace
 
-    plan = workspace.open_plan(experiment_file(options), overrides(options))
+    file = experiment_file(options) or config.find(Path.cwd())
+    plan = workspace.open_plan(file, overrides(options))
+    _check(options)
+    if options.remove:
+        return _remove(plan, file, options)
     return _one(plan, options) if options.name else _all(plan, options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Which words need others, or exclude them."""
+    needy = {"--remove": options.remove, "--case": options.case}
+    for word, given in needy.items():
+        if given and not options.name:
+            raise UserError(f"{word} is for one study", hint=f"ml-experiment studies NAME {word} …")
+    if options.remove and options.case:
+        what = "a number is removed from all cases of a study"
+        raise UserError(what, value=options.case, hint="leave --case out")
 
 
 def _all(plan: Plan, options: argparse.Namespace) -> int:
@@ -60,6 +79,30 @@ def _one(plan: Plan, options: argparse.Namespace) -> int:
         table = columns(_table(row, trials)) if trials else "no trial has begun; ml-experiment run"
         print("\n".join(f"  {line}" for line in table.splitlines()))
     return 0
+
+
+def _remove(plan: Plan, file: Path, options: argparse.Namespace) -> int:
+    from ml_experiment.services import study_edits as service
+
+    change = service.remove(plan, file, options.name, options.remove)
+    if change is None:
+        print("nothing to do: removed already")
+        return 0
+    service.write(change)
+    print(f"added to {change.key} in {os.path.relpath(file)}: {_numbers(change.items)}")
+    gone = service.gone(plan, options.name, change.items)
+    for folder in gone:
+        print(
+            f"{folder} is the best then, and its outputs are gone: it has to run again,"
+            " and so have the trials that waited for it"
+        )
+    first = f"rm -r {shlex.join(gone)} && " if gone else ""
+    print(f"next: {first}ml-experiment run {options.name}")
+    return 0
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def _table(row: StudyRow, trials: Sequence[TrialRow]) -> list[tuple[str, ...]]:
