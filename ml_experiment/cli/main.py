@@ -224,6 +224,8 @@ def _studies(commands: object) -> None:
         "ml-experiment studies tune --case method=svm",
         "ml-experiment studies --json | jq '.[].best[0].params'",
         "ml-experiment studies tune --remove 7 12         their results do not count any more",
+        "ml-experiment studies tune --import sqlite:///old.db --study-name first --dry-run",
+        "ml-experiment studies tune --import journal.log --at-most 10",
     )
     command.epilog = f"{command.epilog}{STUDIES_JSON}"
     _experiment(command)
@@ -245,6 +247,18 @@ def _studies(commands: object) -> None:
         metavar="N",
         help="write these trials of NAME into its `remove` in the experiment file: they do not "
         "count any more, and the others stay as they are",
+    )
+    command.add_argument(
+        "--import",
+        dest="storage",
+        metavar="STORAGE",
+        help="write what the trials of an Optuna storage tried into the `enqueue` of NAME, the "
+        "best first: sqlite:///FILE.db, or the path of an SQLite or journal file; it is only read",
+    )
+    command.add_argument("--study-name", metavar="X", help="the study in STORAGE (the only one)")
+    command.add_argument("--at-most", type=_positive, metavar="N", help="import the first N only")
+    command.add_argument(
+        "--dry-run", "-n", action="store_true", help="only say what would be written"
     )
 
 

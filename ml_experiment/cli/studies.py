@@ -18,6 +18,9 @@ from ml_experiment.errors import UserError
 if TYPE_CHECKING:
     from ml_experiment.plan import Plan
     from ml_experiment.services.studies import StudyRow, TrialRow
+    from ml_experiment.services.study_edits import Change
+
+MANY = 20  # numbers of trials on a line
 
 
 def studies(options: argparse.Namespace) -> int:
@@ -29,15 +32,27 @@ def studies(options: argparse.Namespace) -> int:
     _check(options)
     if options.remove:
         return _remove(plan, file, options)
+    if options.storage:
+        return _import(plan, file, options)
     return _one(plan, options) if options.name else _all(plan, options)
 
 
 def _check(options: argparse.Namespace) -> None:
     """Which words need others, or exclude them."""
-    needy = {"--remove": options.remove, "--case": options.case}
+    needy = {"--remove": options.remove, "--import": options.storage, "--case": options.case}
     for word, given in needy.items():
         if given and not options.name:
             raise UserError(f"{word} is for one study", hint=f"ml-experiment studies NAME {word} …")
+    if options.remove and options.storage:
+        raise UserError("--remove and --import are two things", hint="one after the other")
+    if options.json and (options.remove or options.storage):
+        raise UserError("--json is for what is shown, not for a change", hint="leave it out")
+    of_import = {"--study-name": options.study_name, "--at-most": options.at_most}
+    for word, value in of_import.items():
+        if value and not options.storage:
+            raise UserError(f"{word} is for --import", hint="leave it out")
+    if options.dry_run and not (options.remove or options.storage):
+        raise UserError("nothing would be written", value="--dry-run", hint="leave it out")
     if options.remove and options.case:
         what = "a number is removed from all cases of a study"
         raise UserError(what, value=options.case, hint="leave --case out")
@@ -88,8 +103,7 @@ def _remove(plan: Plan, file: Path, options: argparse.Namespace) -> int:
     if change is None:
         print("nothing to do: removed already")
         return 0
-    service.write(change)
-    print(f"added to {change.key} in {os.path.relpath(file)}: {_numbers(change.items)}")
+    print(f"{_written(change, options)}: {', '.join(map(str, change.items))}")
     gone = service.gone(plan, options.name, change.items)
     for folder in gone:
         print(
@@ -101,8 +115,44 @@ def _remove(plan: Plan, file: Path, options: argparse.Namespace) -> int:
     return 0
 
 
-def _numbers(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))
+def _import(plan: Plan, file: Path, options: argparse.Namespace) -> int:
+    from ml_experiment.infer.render import inline
+    from ml_experiment.services import study_import as service
+
+    made = service.propose(
+        plan, file, options.name, options.storage,
+        study=options.study_name, case=options.case, most=options.at_most,
+    )  # fmt: skip
+    if made.change is not None:
+        order = ", the best first" if made.ordered else ""
+        print(f"{_written(made.change, options)}, of {made.study}{order}:")
+        for each in made.taken:
+            values = ", ".join(f"{value:.6g}" for value in each.values)
+            print(f"  - {inline(each.point)}  # trial {each.number}: {values}")
+    else:
+        print(f"nothing of {made.study} can be taken over")
+    for why, numbers in made.left.items():
+        told = ", ".join(map(str, numbers[:MANY])) + (", …" if len(numbers) > MANY else "")
+        print(f"left out, {why}: trial{'s' if len(numbers) > 1 else ''} {told}")
+    if made.others:
+        print(f"left out, not complete: {made.others}")
+    if made.again:
+        print(
+            f"what trials try changes from trial {made.first} on: {made.again} were there already"
+        )
+    if made.change is not None:
+        print(f"next: ml-experiment run {options.name}")
+    return 0
+
+
+def _written(change: Change, options: argparse.Namespace) -> str:
+    """Write a change, unless it is only to be shown."""
+    from ml_experiment.services import study_edits
+
+    if not options.dry_run:
+        study_edits.write(change)
+    word = "would be added" if options.dry_run else "added"
+    return f"{word} to {change.key} in {os.path.relpath(change.file)}"
 
 
 def _table(row: StudyRow, trials: Sequence[TrialRow]) -> list[tuple[str, ...]]:

@@ -67,7 +67,7 @@ def remove(plan: Plan, file: Path, name: str, numbers: Sequence[int]) -> Change 
     path = ("studies", name, "remove")
     known = frozenset(number for row in rows for number in _in_state(row, ("removed",)))
     items = [number for number in dict.fromkeys(numbers) if number not in known]
-    _check_place(plan, file, path, items)
+    check_place(plan, file, path, items)
     return change(file, path, items) if items else None
 
 
@@ -141,12 +141,12 @@ def _longer(data: Any, path: tuple[str, ...], items: Sequence[Any]) -> Any:
     """The data of the file with a longer list in it."""
     if not path:
         return (*(data if isinstance(data, tuple) else ()), *items)
-    if not isinstance(data, dict):  # `_check_place` has seen that it is one
+    if not isinstance(data, dict):  # `check_place` has seen that it is one
         return data
     return {**data, path[0]: _longer(data.get(path[0]), path[1:], items)}
 
 
-def _check_place(plan: Plan, file: Path, path: tuple[str, ...], items: Sequence[Any]) -> None:
+def check_place(plan: Plan, file: Path, path: tuple[str, ...], items: Sequence[Any]) -> None:
     """Whether the file itself says what the list holds, so that a longer one there counts.
 
     Raises:
@@ -164,8 +164,9 @@ def _check_place(plan: Plan, file: Path, path: tuple[str, ...], items: Sequence[
         own = own.get(part) if isinstance(own, dict) else None
     places, above = config.load(file).places, path[:-1]
     if not isinstance(own, dict):
-        what = f"{'.'.join(above)} is not written in this file but in {places.get(above)}"
-        raise UserError(what, where=str(file), hint=f"write it there yourself: {key}: {shown}")
+        where = f" but in {places[above]}" if above in places else ""
+        what = f"{'.'.join(above)} is not written in this file{where}"
+        raise UserError(what, where=str(file), hint=f"write it yourself: {key}: {shown}")
     if path[-1] not in own and path in places:  # a list here would take the place of that one
         what = f"{key} is not written in this file but in {places[path]}"
         raise UserError(what, where=str(file), hint=f"add to it there yourself: {shown}")

@@ -76,7 +76,7 @@ def test_a_study_of_a_base(tmp_path: Path) -> None:
     told = refused(tmp_path, "extends: base.yaml\n")
     assert "studies.tune is not written in this file but in" in told
     assert "base.yaml:6" in told
-    assert "write it there yourself: studies.tune.remove: [2]" in told
+    assert "write it yourself: studies.tune.remove: [2]" in told
     base = ONE.replace("trials: 4", "trials: 4, remove: [0]")
     (tmp_path / "base.yaml").write_text(f"name: base\n{base}")
     told = refused(tmp_path, "extends: base.yaml\nstudies: {tune: {window: 2}}\n")
