@@ -28,8 +28,9 @@ def fill(
         count = len(declared.told_before(number))
         made = search.made_from(declared, number, before, told[min(count, len(told) - 1)])
         params = space.draw(declared.parameters, _lowest)
-        before = search.identity(made, params, {})
-        kept = Kept(Suggestion(number, params, {}), made, before)
+        suggestion = Suggestion(number, params)
+        before = search.identity(made, suggestion)
+        kept = Kept(suggestion, made, before)
         trials.keep(plan.folder / layout.trial(number) / "suggestion.json", kept, {})
         for replicate in layout.replicates:
             folder = plan.folder / layout.job(number, replicate)

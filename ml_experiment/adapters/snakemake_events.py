@@ -82,6 +82,8 @@ class Session:
             self.error(fields)
         elif event == LogEvent.RESOURCES_INFO:
             self.cores = fields.get("cores", self.cores)
+        elif event == LogEvent.RUN_INFO and self.display:
+            self.display.studies.planned = fields["stats"]
         elif event == LogEvent.PROGRESS and self.display:
             self.display.progress(fields["done"], fields["total"])
 
@@ -144,6 +146,8 @@ class Session:
         started = self.open().started({**fields, **bare}, fields["created"])
         self.started[fields["jobid"]] = started
         if self.display:
+            before = self.open().before.finished
+            self.display.studies.begun(self.plan, started.job, before, started.at)
             self.display.started(started.name)
 
     def finished(self, jobid: int, at: float) -> None:
@@ -155,6 +159,8 @@ class Session:
         self.ran.append(started.name)
         recorder = self.open()
         record = recorder.finished(started, at)
+        if self.display:
+            self.display.studies.ended(started.job, record, at)
         if self.display and (record.get("trial") or {}).get("state") == "failed":
             self.display.failed(started.name)
         elif self.display:
@@ -188,6 +194,7 @@ class Session:
             return
         recorder, plan, job = self.open(), self.plan, started.job
         if self.display:
+            self.display.studies.gave_up(started.job)
             self.display.failed(started.name)
         failure = recorder.failure(started)
         if plan is not None:

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from ml_experiment.progress import Studies
 
 QUIET = 2.0  # seconds until progress is shown
 WIDTH = 44  # columns for the names of what runs
 
 
+class _Bar(Progress):
+    """A bar with lines below it."""
+
+    lines: Sequence[str] = ()
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """The bar; lines that are too long for the terminal are cut."""
+        yield from super().get_renderables()
+        for line in self.lines:
+            yield Text(line, no_wrap=True, overflow="ellipsis")
+
+
 class Display:
-    """Jobs done, jobs running, time."""
+    """Jobs done, jobs running, time; how far studies are.
+
+    Attributes:
+        studies: those that run, as whoever shows a job here tells them.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         console = Console(file=stream)
         self.console = console
         self.running: dict[str, None] = {}
         self.done = self.total = 0
-        self.bar: Progress | None = None
+        self.studies = Studies()
+        self.bar: _Bar | None = None
         if console.is_terminal:
             columns = (BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
             names = TextColumn("{task.description}", markup=False)
-            self.bar = Progress(*columns, names, console=console, transient=True)
+            self.bar = _Bar(*columns, names, console=console, transient=True)
             self.task = self.bar.add_task("planning", total=None)
             self.bar.start()
 
@@ -59,13 +79,16 @@ class Display:
         if self.bar:
             self._draw()
         else:
-            print(text, file=self.console.file, flush=True)
+            print(
+                text, *self.studies.news(time.time()), sep="\n", file=self.console.file, flush=True
+            )
 
     def _draw(self) -> None:
         if self.bar:
             names = f"{len(self.running)} running: " + ", ".join(self.running)
             shown = names if len(names) <= WIDTH else names[: WIDTH - 1] + "…"
             total = self.total or None
+            self.bar.lines = self.studies.lines(time.time())
             self.bar.update(self.task, completed=self.done, total=total, description=shown)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -53,8 +54,11 @@ json.dump({"loss": C * C}, open(sys.argv[2], "w"))
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with a study of eight trials that has been run. To be copied, not changed."""
     project = scaffold(tmp_path_factory.mktemp("tuned") / "tuned", REAL)
-    done = project.snakemake()
+    done = project.ours("run", "--cores", "2")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(
+        r"^tune [1-8]/8, .*best loss [0-9.e-]+ \(trial \d\)", done.stderr, re.MULTILINE
+    )
     return project
 
 
