@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ml_experiment import keys
 from ml_experiment.ending import duration
 from ml_experiment.model import Bounds
 from ml_experiment.plan import Job, Plan, StepPlan
@@ -206,11 +207,19 @@ def _progress(
         removed=frozenset(study.study.remove),
     )  # fmt: skip
     every = list(plan.jobs(step))
-    known = [(job, before[job.id]) for job in every if job.id in before]
+    digests: dict[str, str] = {}  # trials share keys
+    known = []
+    for job in every:
+        path = plan.key(job)
+        if path not in digests:
+            digests[path] = keys.digest(keys.of_case(plan, job))
+        record = before.get(job.id, {})
+        if record.get("key_digest") == digests[path]:
+            known.append((job, record))
     to_run = len(every) if planned is None else planned
     made.todo = -(-to_run // made.replicates)
     made.earlier = min(len(every) - to_run, len(known)) // made.replicates
-    if len(known) == len(every) - to_run:  # else some are of before a change, and will run again
+    if len(known) == len(every) - to_run:  # else some of them will run again
         for job, record in known:
             made.known((job.case.label, job.trial or 0), record)
     return made

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ml_experiment import keys
 from ml_experiment.model import Bounds
 from ml_experiment.plan import Job, Plan
 from ml_experiment.progress import EVERY, Progress, Studies
@@ -130,6 +131,16 @@ def jobs(made: Plan) -> list[Job]:
     return list(made.jobs(made.steps["tune.trial"]))
 
 
+def earlier(made: Plan, trials: list[Job]) -> dict[str, dict[str, Any]]:
+    return {
+        job.id: {
+            **record(0, job=job.id, loss=3.0),
+            "key_digest": keys.digest(keys.of_case(made, job)),
+        }
+        for job in trials
+    }
+
+
 def ended(studies: Studies, job: Job, at: float, **metrics: float) -> None:
     studies.ended(job, {**record(0, job=job.id), "metrics": metrics}, at)
 
@@ -137,7 +148,8 @@ def ended(studies: Studies, job: Job, at: float, **metrics: float) -> None:
 def test_lines_of_a_run_that_goes_on(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT, fit_py="")
     trials, studies = jobs(made), Studies()
-    before = {job.id: record(0, job=job.id, loss=3.0) for job in trials[:4]}
+    before = earlier(made, trials[:4])
+    before[trials[4].id] = {**before[trials[0].id], "key_digest": "of another declaration"}
     studies.planned = {"tune.trial": 6, "tune": 1}
     studies.begun(made, trials[4], before, 100.0)
     studies.begun(made, trials[5], before, 100.0)
@@ -158,7 +170,7 @@ def test_lines_of_a_run_that_goes_on(tmp_path: Path) -> None:
 def test_all_trials_run_again_after_a_change(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT, fit_py="")
     trials, studies = jobs(made), Studies()
-    before = {job.id: record(0, job=job.id, loss=3.0) for job in trials}
+    before = earlier(made, trials)
     studies.planned = {"tune.trial": 10}
     studies.begun(made, trials[0], before, 0.0)
     assert studies.lines(0.0) == ["tune 0/10"]

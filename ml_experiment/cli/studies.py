@@ -27,9 +27,9 @@ def studies(options: argparse.Namespace) -> int:
     """`ml-experiment studies`."""
     from ml_experiment import config, workspace
 
+    _check(options)
     file = experiment_file(options) or config.find(Path.cwd())
     plan = workspace.open_plan(file, overrides(options))
-    _check(options)
     if options.remove:
         return _remove(plan, file, options)
     if options.storage:
@@ -111,7 +111,7 @@ def _remove(plan: Plan, file: Path, options: argparse.Namespace) -> int:
             " and so have the trials that waited for it"
         )
     first = f"rm -r {shlex.join(gone)} && " if gone else ""
-    print(f"next: {first}ml-experiment run {options.name}")
+    print(f"next: {first}{_run(options)}")
     return 0
 
 
@@ -141,8 +141,14 @@ def _import(plan: Plan, file: Path, options: argparse.Namespace) -> int:
             f"what trials try changes from trial {made.first} on: {made.again} were there already"
         )
     if made.change is not None:
-        print(f"next: ml-experiment run {options.name}")
+        print(f"next: {_run(options)}")
     return 0
+
+
+def _run(options: argparse.Namespace) -> str:
+    """The command that brings a study up to date."""
+    of = ["--experiment", options.experiment] if options.experiment else []
+    return shlex.join(["ml-experiment", "run", *of, options.name])
 
 
 def _written(change: Change, options: argparse.Namespace) -> str:
