@@ -219,7 +219,7 @@ def _progress(
     to_run = len(every) if planned is None else planned
     made.todo = -(-to_run // made.replicates)
     made.earlier = min(len(every) - to_run, len(known)) // made.replicates
-    if len(known) == len(every) - to_run:  # else some of them will run again
+    if to_run < len(every):  # else all of them run again, and what they gave is void
         for job, record in known:
             made.known((job.case.label, job.trial or 0), record)
     return made

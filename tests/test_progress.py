@@ -176,6 +176,14 @@ def test_all_trials_run_again_after_a_change(tmp_path: Path) -> None:
     assert studies.lines(0.0) == ["tune 0/10"]
 
 
+def test_what_was_lost_runs_again_and_the_rest_is_known(tmp_path: Path) -> None:
+    made = plan(tmp_path, TEXT, fit_py="")
+    trials, studies = jobs(made), Studies()
+    studies.planned = {"tune.trial": 2}
+    studies.begun(made, trials[0], earlier(made, trials), 0.0)
+    assert studies.lines(0.0) == ["tune 8/10, best loss 3 (trial 1)"]
+
+
 def test_other_jobs_are_no_trials(tmp_path: Path) -> None:
     made = plan(tmp_path, TEXT, fit_py="")
     studies, (job,) = Studies(), made.jobs(made.steps["tune"])
