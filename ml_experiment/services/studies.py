@@ -262,11 +262,18 @@ def _gathered(plan: Plan, job: Job) -> tuple[bool, tuple[str, ...]]:
     assert study is not None
     several = len(study.study.objectives) > 1
     key, made = plan.key(job), plan.path(job, "pareto.json" if several else "best.json")
-    old = staleness.read_json(plan.folder / key)
-    found = keys.changes(old, keys.of_study(plan, job)) if old else []
-    changed = tuple("trials" if word == "count" else word for word in found)
+    changed = _changed(staleness.read_json(plan.folder / key), keys.of_study(plan, job))
     times = [_time(plan.folder / path) for path in (key, made)]
     return times[1] > 0 and times[0] <= times[1] and not changed, changed
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, ...]:
+    """What differs between two keys of a study, as it is called in the experiment file."""
+    if not old:
+        return ()
+    were, are = ({**{k: v for k, v in key.items() if k != "study"}, **key["study"]}
+                 for key in (old, new))  # fmt: skip
+    return tuple("trials" if word == "count" else word for word in keys.changes(were, are))
 
 
 def _time(file: Path) -> int:

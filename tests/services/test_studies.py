@@ -108,7 +108,7 @@ def test_what_was_removed_by_hand_does_not_count(tuned: Project, tmp_path: Path)
     found = row(workspace.open_plan(project.folder / "experiment.yaml"))
     assert found.trials[best].state == "removed"
     assert found.best[0].number != best
-    assert (found.state, found.done, found.changed) == ("unfinished", 8, ("study",))
+    assert (found.state, found.done, found.changed) == ("unfinished", 8, ("remove",))
 
 
 def test_a_study_that_has_not_begun(tmp_path: Path) -> None:
