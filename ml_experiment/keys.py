@@ -70,13 +70,13 @@ def _of_trial(job: Job) -> dict[str, Any]:
     assert trials is not None
     assert job.trial is not None
     search = trials.searches[job.case.label]
-    first = since(job.trial)
-    last = 2 * first or 1
+    last = 2 * since(job.trial) or 1
     searched = {parameter.name for parameter in search.parameters if not parameter.when}
     declared = search.declared()
     space = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in declared.pop("space")}
     return {
-        "enqueued": list(search.enqueued[first:last]),
+        # of all trials up to these: a suggestion names the one before it
+        "enqueued": list(search.enqueued[:last]),
         "params": {n: v for n, v in job.case.params.items() if n not in searched},
         "search": declared,
         "space": space,

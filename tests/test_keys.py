@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ml_experiment.keys import changes
+from ml_experiment.keys import changes, of_case
+from tests.experiments import plan
 
 BASE: dict[str, Any] = {
     "code": {"a.py": "1", "b.py": "2"},
@@ -38,3 +40,21 @@ BASE: dict[str, Any] = {
 def test_changes(change: dict[str, Any], words: list[str]) -> None:
     assert changes(BASE, {**BASE, **change}) == words
     assert changes({}, {}) == []
+
+
+def test_what_is_enqueued_runs_later_trials_again_and_no_earlier_one(tmp_path: Path) -> None:
+    text = """\
+steps:
+  fit: {run: "python fit.py {params.C} {metrics}", params: {C: 1}, metrics: metrics.json}
+studies:
+  tune: {step: fit, space: {C: {int: [1, 9]}}, objectives: {a: minimize}, trials: 9, enqueue: [%s]}
+"""
+    keys = []
+    for points in ("", "{}, {}, {C: 2}"):
+        made = plan(tmp_path, text % points, fit_py="")
+        keys.append([of_case(made, job) for job in made.jobs(made.steps["tune.trial"])])
+    assert all(changes(old, new) == ["enqueue"] for old, new in zip(*keys, strict=True))
+    made = plan(tmp_path, text % "{}, {}, {C: 3}", fit_py="")
+    other = [of_case(made, job) for job in made.jobs(made.steps["tune.trial"])]
+    changed = [bool(changes(old, new)) for old, new in zip(keys[1], other, strict=True)]
+    assert changed == [False] * 2 + [True] * 7
