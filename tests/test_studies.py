@@ -143,7 +143,8 @@ def test_keys_say_what_a_trial_sees(tmp_path: Path) -> None:
         39, sampler="grid", space="{x: {int: [0, 50]}}", window="16"
     )
     assert of(2) != of(2, enqueue="[{}, {}, {x: 0.5}]")
-    assert of(4) == of(4, enqueue="[{}, {}, {x: 0.5}]")
+    assert of(4) != of(4, enqueue="[{}, {}, {x: 0.5}]")  # its suggestion names those before
+    assert of(1, enqueue="[{x: 0.1}, {}]") == of(1, enqueue="[{x: 0.1}, {}, {x: 0.5}]")
 
 
 def test_the_best_parameters_of_a_study(tmp_path: Path) -> None:

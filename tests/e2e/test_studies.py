@@ -81,6 +81,17 @@ def experiment(*samplers: str, trials: int = TRIALS, more: str = "") -> str:
     return text
 
 
+# What is drawn of a study is no part of the law, and would take most of the time.
+SNAKEFILE = """\
+include: "workflow/rules/experiment.smk"
+
+
+rule all:
+    default_target: True
+    input: [path for path in experiment.targets if not path.endswith("/view")]
+"""
+
+
 def canonical(project: Project) -> dict[str, bytes]:
     """The files that have to be the same, whoever made them."""
     root = project.folder / "results"
@@ -89,6 +100,16 @@ def canonical(project: Project) -> dict[str, bytes]:
         found.update({p.relative_to(root).as_posix(): p.read_bytes() for p in root.glob(pattern)})
     assert found
     return found
+
+
+@pytest.fixture
+def law(make: Make) -> Make:
+    """A new project without views."""
+
+    def build(experiment: str, **files: str) -> Project:
+        return make(experiment, Snakefile=SNAKEFILE, **files)
+
+    return build
 
 
 def run(project: Project, *words: str, cores: int = 2, **environ: str) -> None:
@@ -103,26 +124,27 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
     folder = tmp_path_factory.mktemp("serial") / "project"
     project = scaffold(folder, {"experiment.yaml": experiment(*SAMPLERS), "fit.py": FIT})
+    project.write("Snakefile", SNAKEFILE)
     run(project, cores=1)
     return project
 
 
 @pytest.mark.parametrize(("cores", "shuffle"), [(2, "a"), (7, "b")])
 def test_cores_durations_and_failures_change_nothing(
-    serial: Project, make: Make, tmp_path: Path, cores: int, shuffle: str
+    serial: Project, law: Make, tmp_path: Path, cores: int, shuffle: str
 ) -> None:
     flags = tmp_path / "flags"
     flags.mkdir()
-    project = make(experiment(*SAMPLERS), fit_py=FIT)
+    project = law(experiment(*SAMPLERS), fit_py=FIT)
     run(project, cores=cores, SHUFFLE=shuffle, FLAGS=str(flags))
     assert len(list(flags.iterdir())) == 3 * len(SAMPLERS)  # trials 1, 5 and 9 were tried twice
     assert canonical(project) == canonical(serial)
 
 
 def test_kernels_and_threads_of_the_environment_change_no_suggestion(
-    serial: Project, make: Make
+    serial: Project, law: Make
 ) -> None:
-    project = make(experiment(*SAMPLERS), fit_py=FIT)
+    project = law(experiment(*SAMPLERS), fit_py=FIT)
     run(
         project,
         NPY_DISABLE_CPU_FEATURES="AVX2 FMA3",
@@ -133,11 +155,11 @@ def test_kernels_and_threads_of_the_environment_change_no_suggestion(
 
 
 def test_a_killed_trial_is_no_result_and_the_study_goes_on(
-    serial: Project, make: Make, tmp_path: Path
+    serial: Project, law: Make, tmp_path: Path
 ) -> None:
     flags = tmp_path / "flags"
     flags.mkdir()
-    project = make(experiment("tpe"), fit_py=FIT)
+    project = law(experiment("tpe"), fit_py=FIT)
     project.edit("experiment.yaml", "retries: 1", "retries: 0")
     project.edit("fit.py", "raise SystemExit(3)", "pass")
     done = project.call("snakemake", "--cores", "2", FLAGS=str(flags), KILL="1")
@@ -149,13 +171,13 @@ def test_a_killed_trial_is_no_result_and_the_study_goes_on(
     }
 
 
-def test_a_longer_study_keeps_its_trials(make: Make) -> None:
+def test_a_longer_study_keeps_its_trials(law: Make) -> None:
     names = ("tpe", "nsgaii", "cmaes", "qmc")
-    whole = make(experiment(*names, trials=20), fit_py=FIT)
+    whole = law(experiment(*names, trials=20), fit_py=FIT)
     run(whole)
     known = canonical(whole)
     shutil.rmtree(whole.folder)
-    project = make(experiment(*names, trials=9), fit_py=FIT)
+    project = law(experiment(*names, trials=9), fit_py=FIT)
     run(project)
     before = project.files("results")
     text = (project.folder / "experiment.yaml").read_text().replace("trials: 9", "trials: 20")
@@ -200,7 +222,7 @@ def fit(model, trial, x):
 """
 
 
-def test_pruned_trials_are_the_same_for_any_cores(make: Make, tmp_path: Path) -> None:
+def test_pruned_trials_are_the_same_for_any_cores(law: Make, tmp_path: Path) -> None:
     text = (
         "name: law\nseed: 5\nsteps:\n  fit: {call: 'fit:fit', params: {x: 0.5}, "
         "outputs: {model: m.txt}, metrics: metrics.json}\nstudies:\n"
@@ -211,7 +233,7 @@ def test_pruned_trials_are_the_same_for_any_cores(make: Make, tmp_path: Path) ->
             f"objectives: {{loss: minimize}}, sampler: {{tpe: {{n_startup_trials: 4}}}}, "
             f"pruner: {{{pruner}}}, trials: 12, window: 3}}\n"
         )
-    project = make(text, fit_py=CURVES)
+    project = law(text, fit_py=CURVES)
     other = project.copy(tmp_path / "other")
     run(project, cores=1)
     run(other, cores=7, SHUFFLE="3")
@@ -231,10 +253,10 @@ def test_pruned_trials_are_the_same_for_any_cores(make: Make, tmp_path: Path) ->
     "moment", range(int(os.environ.get("ML_EXPERIMENT_FAULTS", "21")) // KILLS)
 )
 def test_a_run_that_was_killed_at_any_moment_is_gone_on_with(
-    serial: Project, make: Make, moment: int
+    serial: Project, law: Make, moment: int
 ) -> None:
     draw = random.Random(moment)
-    project = make(experiment("tpe", "cmaes"), fit_py=FIT)
+    project = law(experiment("tpe", "cmaes"), fit_py=FIT)
     words = [str(Path(sys.executable).parent / "snakemake"), "--cores", "2"]
     environ = {**os.environ, "SNAKEMAKE_LOGGER_MLFLOW_OFFLINE": "true", "SHUFFLE": str(moment)}
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
