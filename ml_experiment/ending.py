@@ -93,11 +93,9 @@ def job_target(plan: Plan, job: Job) -> str:
 
 
 def _headline(plan: Plan) -> str | None:
-    """The metrics of the last step that has any."""
-    searched = plan.only_searched
-    for step in reversed(list(plan.steps.values())):
-        if step.trials_of or step.name in searched:
-            continue
+    """The metrics of the last step that has any, or else the best of the last study."""
+    steps = [s for s in plan.steps.values() if not s.trials_of and s.name not in plan.only_searched]
+    for step in reversed(sorted(steps, key=lambda step: not step.study)):
         if step.study:
             return _of_study(plan, step)
         if step.tabled:
