@@ -9,6 +9,8 @@ from typing import Any
 from ml_experiment import trials
 from ml_experiment.errors import UserError
 from ml_experiment.plan import NEEDED, Job, Plan
+from ml_experiment.references import best_of
+from ml_experiment.search import own
 
 
 def params(plan: Plan, job: Job) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def _found(plan: Plan, job: Job) -> dict[str, Any]:
         kept = trials.kept(plan.folder / plan.suggestion(job))
         if kept is None:
             raise FileNotFoundError(plan.suggestion(job))
-        return dict(kept.suggestion.params)
+        assert job.step.trials_of is not None
+        last = job.step.trials_of.study.step
+        return own(kept.suggestion.params, job.step.searched, last)
     if job.case.work.params_from is None:
         return {}
     (path,) = plan.expand(job.step.inputs[job.case.label][NEEDED], job)
@@ -39,4 +43,6 @@ def _found(plan: Plan, job: Job) -> dict[str, Any]:
         data = None
     if not isinstance(data, dict) or not isinstance(data.get("params"), dict):
         raise UserError("no best parameters of a study", where=path)
-    return dict(data["params"])
+    study, step = best_of(job.case.work.params_from)
+    last = plan.experiment.studies[study].step
+    return own(data["params"], step or last, last)

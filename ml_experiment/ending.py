@@ -95,7 +95,7 @@ def job_target(plan: Plan, job: Job) -> str:
 def _headline(plan: Plan) -> str | None:
     """The metrics of the last step that has any, or else the best of the last study."""
     steps = [s for s in plan.steps.values() if not s.trials_of and s.name not in plan.only_searched]
-    for step in reversed(sorted(steps, key=lambda step: not step.study)):
+    for step in [*(s for s in reversed(steps) if not s.study), *(s for s in steps if s.study)]:
         if step.study:
             return _of_study(plan, step)
         if step.tabled:

@@ -7,14 +7,19 @@ last trials of a window's length, where these are fewer: they have waited for al
 
 from __future__ import annotations
 
-from ml_experiment.plan import Job, Plan, job_id
+from ml_experiment.plan import Job, Plan, job_id, trials_name
 from ml_experiment.search import trial_label
 
 BLOCK = 16  # trials whose ends one marker stands for
 
 
 def of_trial(plan: Plan, job: Job) -> list[str]:
-    """The inputs of a trial that stand for its history; none where its sampler has no memory."""
+    """The inputs of a trial that stand for its history; none where its sampler has no memory.
+
+    A part of a trial that waits for an earlier one of it has waited for all that.
+    """
+    if any(plan.steps[name].part for name in makers(job)):
+        return []
     assert job.step.trials_of is not None
     assert job.trial is not None
     count = len(job.step.trials_of.sees(job.case, job.trial))
@@ -25,6 +30,12 @@ def of_trial(plan: Plan, job: Job) -> list[str]:
     return [marker(plan, job, whole - 1), *metrics(plan, job, range(whole * BLOCK, count))]
 
 
+def makers(job: Job) -> list[str]:
+    """The steps that the inputs of a job come from."""
+    items = job.step.inputs[job.case.label].values()
+    return [source.step for item in items for source in item.sources if source.step is not None]
+
+
 def of_marker(plan: Plan, job: Job, block: int) -> list[str]:
     """The inputs of a marker: the one before, and the metrics of its trials."""
     before = [marker(plan, job, block - 1)] if block else []
@@ -33,7 +44,8 @@ def of_marker(plan: Plan, job: Job, block: int) -> list[str]:
 
 def metrics(plan: Plan, job: Job, numbers: range) -> list[str]:
     """The metrics files of some trials, of all their replicates."""
-    trials = (Job(job.step, job.case, r, n) for n in numbers for r in job.step.replicates)
+    step = plan.steps[trials_name(job.step.folder)]  # the last part of a trial
+    trials = (Job(step, job.case, r, n) for n in numbers for r in step.replicates)
     return [(plan.metrics(trial) or "").rstrip("/") for trial in trials]
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ml_experiment.errors import MISSING
 from ml_experiment.hashing import canonical, of_text
-from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan, job_id, since, trials_name
-from ml_experiment.search import Layout
+from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan, job_id, trials_name
+from ml_experiment.search import Layout, own, since
 
 PARTS = {  # a key's entries, as `status` names a change of them
     "run": "code",
@@ -45,7 +45,8 @@ def of_case(plan: Plan, job: Job) -> dict[str, Any]:
         return of_study(plan, job)
     work = job.case.work
     replicate = Replicate(MATCHING) if job.step.replicated else Replicate()
-    any_replicate = Job(job.step, job.case, replicate, job.trial)
+    any_trial = None if job.trial is None else 0
+    any_replicate = Job(job.step, job.case, replicate, any_trial)
     key: dict[str, Any] = {
         "code": dict(job.case.code.files),
         "environment": environment(plan, work.environment),
@@ -71,7 +72,8 @@ def _of_trial(job: Job) -> dict[str, Any]:
     assert job.trial is not None
     search = trials.searches[job.case.label]
     last = 2 * since(job.trial) or 1
-    searched = {parameter.name for parameter in search.parameters if not parameter.when}
+    always = {parameter.name: None for parameter in search.parameters if not parameter.when}
+    searched = own(always, job.step.searched, trials.study.step)
     declared = search.declared()
     space = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in declared.pop("space")}
     return {
@@ -112,6 +114,17 @@ def of_view(plan: Plan, job: Job) -> dict[str, Any]:
     }
 
 
+def trial_outputs(plan: Plan, study: str) -> dict[str, str]:
+    """Name -> file of all that a trial makes, `step.name` of its earlier parts; in its folder."""
+    found = {}
+    for step in plan.steps.values():
+        if step.trials_of is not None and step.trials_of.name == study:
+            within = f"{step.part}/" if step.part else ""
+            dotted = f"{step.part}." if step.part else ""
+            found.update({f"{dotted}{n}": within + file for n, file in step.step.outputs.items()})
+    return found
+
+
 def layout(plan: Plan, job: Job) -> Layout:
     """Where the trials of a study are, of any of its jobs."""
     trials = job.step.trials_of or job.step.study
@@ -122,7 +135,7 @@ def layout(plan: Plan, job: Job) -> Layout:
         folder=f"{plan.results}/{job_id(trials.name, job.case.label, '')}",
         replicates=tuple(replicate.label for replicate in step.replicates),
         metrics=step.step.metrics or "",
-        outputs=dict(step.step.outputs),
+        outputs=trial_outputs(plan, trials.name),
         objectives=dict(study.objectives),
         constraints={name: bounds.model_dump() for name, bounds in study.constraints.items()},
     )

@@ -71,18 +71,36 @@ def line(
     return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
 
 
-def trial(plan: Plan, job: Job, line: str, suggestion: str) -> str:
+def trial(plan: Plan, job: Job, line: str, suggestion: str, made: str) -> str:
     """What the shell of a trial runs: the program's `line`, and boot/trial.sh around it.
 
-    `suggestion` is the id of what the trial tries.
+    `suggestion` is the id of what the trial tries, `made` the digest of what an earlier part of
+    it is made from.
     """
     folder = plan.path(job, "").rstrip("/")
-    told = canonical({"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial})[1:-1]
+    status = {"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial}
+    told = canonical({**status, "made": made} if made else status)[1:-1]
     words = [folder, told, job.step.step.metrics or "", plan.log(job), str(job.step.step.retries)]
     around = shlex.join([".", str(BOOT / "trial.sh"), *words, *job.step.step.outputs.values()])
     # a checkpoint goes on with what an earlier attempt has reported
     fresh = "" if job.step.step.checkpoints else f"rm -f {shlex.quote(f'{folder}/reports.txt')}; "
     return f"{around}; {fresh}if {line}; then trial_ended 0; else trial_ended $?; fi"
+
+
+def taken_over(plan: Plan, job: Job, other: Job) -> str:
+    """The line that takes over what another trial has made of the same."""
+    folder = plan.path(other, "").rstrip("/")
+    said = f"made of the same as {folder}, and taken from there"
+    return f"trial_takes {shlex.quote(folder)} && echo {shlex.quote(said)} > {shlex.quote(plan.log(job))}"
+
+
+def ended_before(plan: Plan, job: Job, suggestion: str, before: Mapping[str, Any]) -> str:
+    """What the shell of a trial's step runs where an earlier step of the trial has not completed.
+
+    `suggestion` is the id of what the trial tries, `before` what that step has written down.
+    """
+    known = {name: before[name] for name in ("part", "state", "status") if name in before}
+    return _nothing(plan, job, {**known, "suggestion": suggestion, "trial": job.trial})
 
 
 def no_trial(plan: Plan, job: Job, message: str | None) -> str:
@@ -92,10 +110,17 @@ def no_trial(plan: Plan, job: Job, message: str | None) -> str:
     """
     if message is not None:
         return f"echo {shlex.quote(message)} > {shlex.quote(plan.log(job))}; exit 1"
-    metrics = shlex.quote(plan.metrics(job) or "")
-    empty = f"mkdir -p {metrics}" if metrics.endswith("/") else f": > {metrics}"
-    told = shlex.quote(canonical({"state": "stopped", "trial": job.trial}))
-    return f"{empty}; echo {told} > {shlex.quote(plan.path(job, 'status.json'))}"
+    return _nothing(plan, job, {"state": "stopped", "trial": job.trial})
+
+
+def _nothing(plan: Plan, job: Job, status: Mapping[str, Any]) -> str:
+    """Write a status, and the empty metrics that Snakemake expects."""
+    told, metrics = shlex.quote(canonical(dict(status))), plan.metrics(job)
+    line = f"echo {told} > {shlex.quote(plan.path(job, 'status.json'))}"
+    if metrics is None:
+        return line
+    empty = "mkdir -p" if metrics.endswith("/") else ": >"
+    return f"{empty} {shlex.quote(metrics)}; {line}"
 
 
 def command(job: Job, given: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ml_experiment import plan
+from ml_experiment import paths
 from ml_experiment.errors import MISSING, did_you_mean
 from ml_experiment.model import AXIS, AxisValues, Matrix, Scalar, Step
 from ml_experiment.placeholders import as_text
@@ -58,7 +58,7 @@ def axes(step: Step, declared: Mapping[str, AxisValues], wrong: list[Wrong]) -> 
         names.extend({name for entry in matrix.include for name in entry} - {*names})
     wrong.extend((("matrix",), *problem) for problem in _of_names(names))
     for axis, values in found.items():
-        counts = collections.Counter(plan.folded(plan.slug(value)) for value in values)
+        counts = collections.Counter(paths.folded(paths.slug(value)) for value in values)
         twice = sorted(slug for slug, count in counts.items() if count > 1)
         if twice:
             what = f"two values of {axis} would write the same files"

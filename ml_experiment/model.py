@@ -18,6 +18,7 @@ CALL = rf"^{_DOTTED}:{_DOTTED}$"
 
 Name = Annotated[str, Field(pattern=NAME)]
 AxisName = Annotated[str, Field(pattern=AXIS)]
+SearchedName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*(\.[A-Za-z][A-Za-z0-9_-]*)?$")]
 Text = Annotated[str, Field(min_length=1)]
 Scalar = bool | int | float | str
 AxisValues = Annotated[tuple[Scalar, ...], Field(min_length=1)]
@@ -148,7 +149,7 @@ class Stop(Frozen):
 class Tuning(Frozen):
     """How a study searches: the part of it that may differ between its cases."""
 
-    space: Mapping[Name, Any] = Field(
+    space: Mapping[SearchedName, Any] = Field(
         {},
         description="a mapping of parameters to {float: [low, high]}, {int: [low, high]}, "
         "a list of choices, or a value",
@@ -166,7 +167,7 @@ class Tuning(Frozen):
     window: Annotated[int, Field(ge=1)] = Field(
         8, description="how many trials may run at once, a whole number from 1"
     )
-    enqueue: tuple[Mapping[Name, Any], ...] = Field(
+    enqueue: tuple[Mapping[SearchedName, Any], ...] = Field(
         (), description="a list of mappings of parameters to values: what the first trials try"
     )
 
@@ -174,7 +175,9 @@ class Tuning(Frozen):
 class Study(Tuning):
     """The search for the best parameters of a step."""
 
-    step: Name = Field(description="the name of the step whose parameters are searched")
+    step: Name = Field(
+        description="the name of the step whose parameters are searched, and which measures"
+    )
     objectives: Annotated[Mapping[Text, Literal["minimize", "maximize"]], Field(min_length=1)] = (
         Field(description="a mapping of metrics of the step to minimize or maximize")
     )

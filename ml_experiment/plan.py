@@ -10,23 +10,20 @@ Nothing here reads a file. `resolve.py` makes a plan and reports what is wrong o
 
 from __future__ import annotations
 
-import os
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from ml_experiment import seeds
 from ml_experiment.model import Experiment, Scalar, Step, Study, Work
-from ml_experiment.placeholders import Template, as_text
-from ml_experiment.search import Search, trial_label
+from ml_experiment.paths import label
+from ml_experiment.placeholders import Template
+from ml_experiment.search import Search, since, trial_label
 from ml_experiment.sources import Code
 
 STATE = ".ml_experiment"  # everything of ours that is not a result or a log
-MAX_NAME = 200  # bytes: file systems take 255, temporary names need some
 TABLES = ("table", "summary")
 MATCHING = "{replicate}"  # in a path of a key: the replicate of the job itself
 NEEDED = ""  # the name of an input that the program does not see
@@ -117,6 +114,7 @@ class StepPlan:
     Attributes:
         inputs: case label -> name -> input.
         trials_of: the study whose trials its jobs are.
+        part: its own name, where it is not the last step of these trials.
         study: the study that its jobs gather.
     """
 
@@ -127,7 +125,13 @@ class StepPlan:
     replicates: tuple[Replicate, ...]
     inputs: Mapping[str, Mapping[str, Input]]
     trials_of: StudyPlan | None = None
+    part: str = ""
     study: StudyPlan | None = None
+
+    @property
+    def searched(self) -> str:
+        """The step that trials are like, by its own name."""
+        return self.part or (self.trials_of.study.step if self.trials_of else self.name)
 
     @property
     def folder(self) -> str:
@@ -174,19 +178,21 @@ class Job:
     @property
     def id(self) -> str:
         """Its name in paths and messages, such as `final/method=forest/seed-0`."""
-        return job_id(self.step.folder, self.case.label, self.replicate.label, self.trial)
+        labels = self.case.label, self.replicate.label
+        return job_id(self.step.folder, *labels, self.trial, self.step.part)
 
 
-def job_id(step: str, case: str, replicate: str, trial: int | None = None) -> str:
+def job_id(step: str, case: str, replicate: str, trial: int | None = None, part: str = "") -> str:
     """A job's name, of the labels of its parts; any but the first may be empty."""
     name = f"{step}/{case}" if case else step
     name = name if trial is None else f"{name}/trial-{trial_label(trial)}"
-    return f"{name}/seed-{replicate}" if replicate else name
+    name = f"{name}/seed-{replicate}" if replicate else name
+    return f"{name}/{part}" if part else name
 
 
-def trials_name(study: str) -> str:
-    """The name of the step that a study's trials are of."""
-    return f"{study}.trial"
+def trials_name(study: str, part: str = "") -> str:
+    """The name of the step that a study's trials are of, or an earlier part of them."""
+    return f"{study}.trial.{part}" if part else f"{study}.trial"
 
 
 def by_hand_id(rule: str, wildcards: Mapping[str, str]) -> str:
@@ -237,18 +243,22 @@ class Plan:
             for replicate in step.replicates:
                 yield Job(step, case, replicate, trial)
 
-    @property
+    @cached_property
     def only_searched(self) -> frozenset[str]:
-        """The steps that are there for studies: no other step takes what they write."""
-        studied = {s.trials_of.study.step for s in self.steps.values() if s.trials_of}
-        taken = {
-            source.step
-            for step in self.steps.values()
-            for named in step.inputs.values()
-            for item in named.values()
-            for source in item.sources
-        }
-        return frozenset(studied - taken)
+        """The steps that are there for studies: nothing that is run by itself takes their files."""
+        found = {step.searched for step in self.steps.values() if step.trials_of}
+        while True:
+            taken = {
+                source.step
+                for step in self.steps.values()
+                if not step.trials_of and step.name not in found
+                for named in step.inputs.values()
+                for item in named.values()
+                for source in item.sources
+            }
+            if not found & taken:
+                return frozenset(found)
+            found -= taken
 
     def all_jobs(self) -> Iterator[Job]:
         """All jobs of all steps."""
@@ -308,7 +318,13 @@ class Plan:
     def needs(self, job: Job) -> list[str]:
         """The path of every input, those that the program does not see among them; each once."""
         items = job.step.inputs[job.case.label].values()
-        return list(dict.fromkeys(path for item in items for path in self.expand(item, job)))
+        known = (self._declared(source) for item in items for source in item.sources)
+        return list(dict.fromkeys(path for source in known for path in self._expand(source, job)))
+
+    def _declared(self, source: Source) -> Source:
+        """What Snakemake knows of a source: of an earlier part of a trial its status."""
+        earlier = source.step is not None and self.steps[source.step].part
+        return replace(source, file="status.json") if earlier else source
 
     def expand(self, item: Input, job: Job) -> list[str]:
         """The paths of one input."""
@@ -326,9 +342,10 @@ class Plan:
             return
         matched = step.replicated and job.step.replicated
         for case in self.matching(step, job.case):
-            for trial in step.trials(case):
+            same = step.trials_of is not None and job.step.trials_of is not None
+            for trial in (job.trial,) if same else step.trials(case):
                 for replicate in (job.replicate,) if matched else step.replicates:
-                    name = job_id(step.folder, case.label, replicate.label, trial)
+                    name = job_id(step.folder, case.label, replicate.label, trial, step.part)
                     yield f"{self.results}/{name}/{source.file}"
 
     def matching(self, producer: StepPlan, consumer: Case) -> list[Case]:
@@ -375,49 +392,3 @@ class Plan:
         if job.replicate.seed is not None:
             return job.replicate.seed
         return seeds.derive(self.experiment.seed, self.stream(job.step), job.replicate.index)
-
-
-def since(trial: int) -> int:
-    """The first of the trials that share a key: 0, 1, 2-3, 4-7, 8-15 and so on.
-
-    The key says which window they see. When the window changes, those that saw no history before
-    and see none now keep theirs.
-    """
-    return 0 if trial == 0 else 1 << (trial.bit_length() - 1)
-
-
-def slug(value: Scalar) -> str:
-    """A value as a part of a path: readable, safe in a shell and on any file system, unique."""
-    text = as_text(value)
-    if text.isascii() and _PLAIN.fullmatch(text) and text.strip("."):
-        return text
-    safe = "".join(c if c.isalnum() or c in "._+-" else quote(c, safe="") for c in text)
-    if not safe.strip("."):  # "", "." and ".." would be other folders
-        return safe.replace(".", "%2E") or "%"
-    return safe
-
-
-_PLAIN = re.compile(r"[A-Za-z0-9_+.-]+")  # most values: read without a loop
-
-
-def folded(name: str) -> str:
-    """Equal for two names that are one file where the file system does not know capitals."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def label(slugs: Mapping[str, str]) -> str:
-    """The folder of a combination, such as `method=forest,size=3`."""
-    return ",".join(f"{axis}={text}" for axis, text in slugs.items())
-
-
-def file_problem(file: str) -> str | None:
-    """What is wrong with the name of a file that a job writes, or None."""
-    if not file.isprintable() or re.search(r"[{}]", file):
-        return "a name without { or }, line breaks and other invisible characters"
-    if any(len(part.encode()) > MAX_NAME for part in file.split("/")):
-        return f"names of at most {MAX_NAME} bytes"
-    if os.path.isabs(file) or ".." in Path(file).parts:
-        return "a name inside the step's own folder: not absolute, without .."
-    if os.path.normpath(file) != file.removesuffix("/") or file in {"", ".", "/"}:
-        return "a plain file name, or folder/name; a folder's name ends with one /"
-    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ml_experiment import matrix, placeholders, plan
@@ -24,6 +24,7 @@ class References:
         faulty: names of steps that are there but could not be read.
         axes: step -> its axes.
         problem: reports (path in the experiment, what, value=, expected=, hint=).
+        within: a step of trials -> the steps whose files it takes of its own trial, by name.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class References:
     faulty: frozenset[str]
     axes: Mapping[str, matrix.Axes]
     problem: Callable[..., None]
+    within: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def inputs(self, name: str, cases: tuple[Case, ...]) -> dict[str, dict[str, Input]]:
         """Case label -> name -> input, for all cases of a step."""
@@ -51,13 +53,21 @@ class References:
 
     def _input(self, name: str, case: Case, key: str, value: str | tuple[str, ...]) -> Input:
         path = ("steps", name, "inputs", key)
-        found = [source for text in _texts(value) for source in self._sources(text, path, case)]
+        own = self.within.get(name, {})
+        found = [
+            replace(source, step=own.get(source.step or "", source.step))
+            for text in _texts(value)
+            for source in self._sources(text, path, case)
+        ]
+        for source in found:
+            if source.shared and source.step in own.values():
+                self.problem(path, "a trial has no table of one of its own steps", value=value)
         several = any(self._several(name, source) for source in found)
         return Input(tuple(found), several or not isinstance(value, str))
 
     def _best(self, name: str, reference: str) -> Input:
         """The file with the best parameters of a study: one for each job."""
-        study = reference.partition(".")[0]
+        study, _ = best_of(reference)
         path = ("steps", name, "params_from")
         if study not in self.steps:  # told already
             return Input((), many=True)
@@ -172,3 +182,12 @@ def steps_of(inputs: Mapping[str, Mapping[str, Input]]) -> Iterator[tuple[str, S
             for source in item.sources:
                 if source.step is not None:
                     yield name, source
+
+
+def best_of(reference: str) -> tuple[str, str]:
+    """The study and the step of `tune.best.params` or `tune.best.STEP.params`; "" where left out."""
+    study, _, rest = reference.partition(".")
+    words = rest.split(".")
+    if words[0] != "best" or words[-1] != "params" or len(words) > 3:
+        return "", ""
+    return study, words[1] if len(words) == 3 else ""

@@ -7,12 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import coherence, given, hashing, matrix, placeholders, plan, sources, studies
+from ml_experiment import (
+    coherence,
+    given,
+    hashing,
+    matrix,
+    paths,
+    placeholders,
+    plan,
+    sources,
+    studies,
+)
 from ml_experiment.config import OVERRIDE, Loaded
 from ml_experiment.errors import MISSING, ExperimentError, Problem, did_you_mean
 from ml_experiment.model import Matrix, Replicates, Scalar, Step, Work
 from ml_experiment.plan import Case, Plan, Replicate, StepPlan, StudyPlan
-from ml_experiment.references import References
+from ml_experiment.references import References, best_of
 from ml_experiment.sources import Code
 
 
@@ -56,7 +66,8 @@ class _Resolver:
                 self.faulty.add(name)  # what it would lead to says nothing new
         steps = self.experiment.steps.items()
         self.steps = {name: step for name, step in steps if name not in self.faulty}
-        self.searched: dict[str, str] = {}  # the step of a study's trials -> the step that it names
+        self.searched: dict[str, str] = {}  # a step of trials -> the step that it is like
+        self.study_of: dict[str, str] = {}  # a step of trials -> the study
         self.studies = studies.Studies(self.experiment, self.steps, self.problem)
         self.cases: dict[str, tuple[Case, ...]] = {}
 
@@ -77,15 +88,18 @@ class _Resolver:
     def resolve(self) -> Plan:
         for name, step in self.steps.items():
             self.declaration(name, step)
-        trials = {plan.trials_name(name): name for name in self.studies.known}
-        self.searched = {t: self.studies.known[name].step for t, name in trials.items()}
-        every = {**self.steps, **{t: self.studies.trials(name) for t, name in trials.items()}}
+        every = dict(self.steps)
+        for study in self.studies.known:
+            for part, name in self.studies.named(study).items():
+                every[name], self.searched[name] = self.studies.trials(study, part), part
+                self.study_of[name] = study
         axes = {name: self.axes(name, step) for name, step in every.items()}
         searches: dict[str, StudyPlan] = {}
         for name, step in every.items():
             self.cases[name] = tuple(self.expand(name, step, axes[name]))
-            if name in trials:
-                searches[name] = self.studies.plan(trials[name], self.cases[name])
+            if name == plan.trials_name(self.study_of.get(name, "")):
+                study = self.study_of[name]
+                searches[study] = self.studies.plan(study, self.cases[name])
         steps = self.planned(every, axes, searches)
         made = Plan(
             experiment=self.experiment,
@@ -111,9 +125,14 @@ class _Resolver:
         gathers = {name: self.studies.gathering(name) for name in self.studies.known}
         known = {**every, **gathers}
         axes = {**axes, **{name: axes[plan.trials_name(name)] for name in gathers}}
-        found = References(self.loaded.folder, known, frozenset(self.faulty), axes, self.problem)
+        within = {name: self.studies.named(study) for name, study in self.study_of.items()}
+        found = References(
+            self.loaded.folder, known, frozenset(self.faulty), axes, self.problem, within
+        )
         steps = {}
         for name, step in every.items():
+            study = self.study_of.get(name, "")
+            last = name == plan.trials_name(study)
             steps[name] = made = StepPlan(
                 name=name,
                 step=step,
@@ -121,10 +140,11 @@ class _Resolver:
                 cases=self.cases[name],
                 replicates=_replicates(step),
                 inputs=found.inputs(name, self.cases[name]),
-                trials_of=searches.get(name),
+                trials_of=searches.get(study),
+                part="" if last else self.searched.get(name, ""),
             )
-            if made.trials_of is not None:
-                steps[made.trials_of.name] = studies.gather(made, gathers[made.trials_of.name])
+            if last:
+                steps[study] = studies.gather(made, gathers[study])
         return steps
 
     def overrides_without_effect(self) -> None:
@@ -164,10 +184,10 @@ class _Resolver:
         """Each is a good name, and no two are one file, or one inside the other."""
         earlier: list[tuple[str, str]] = []
         for key, file in files.items():
-            wrong = plan.file_problem(file)
+            wrong = paths.file_problem(file)
             if wrong:
                 self.problem((*path, *key), "not a file name", value=file, expected=wrong)
-            own = plan.folded(file.rstrip("/")) + "/"
+            own = paths.folded(file.rstrip("/")) + "/"
             for other, second in earlier:
                 if own.startswith(second) or second.startswith(own):
                     both = f"{other} and {key[-1]}"
@@ -197,9 +217,9 @@ class _Resolver:
         labels: set[str] = set()
         works: dict[Any, tuple[Work, dict[str, Any], placeholders.Template | None, Code]] = {}
         for values in combinations:
-            slugs = {axis: plan.slug(values[axis]) for axis in axes}
-            label = plan.label(slugs)
-            if len(label.encode()) > plan.MAX_NAME:
+            slugs = {axis: paths.slug(values[axis]) for axis in axes}
+            label = paths.label(slugs)
+            if len(label.encode()) > paths.MAX_NAME:
                 what = "the values are too long for a folder's name"
                 self.problem(("steps", name, "matrix"), what, value=label)
             chosen = [
@@ -251,32 +271,31 @@ class _Resolver:
         self, name: str, work: Work, template: placeholders.Template | None, code: Code
     ) -> None:
         """A parameter that is searched has to reach the program."""
-        study = name.removesuffix(plan.trials_name(""))
-        for param in self.studies.names(study):
+        study, step = self.study_of[name], self.searched[name]
+        for param in self.studies.names(study, step):
             if param not in work.params and not given.reaches(param, template, code):
-                step = self.searched[name]
                 hint = did_you_mean(param, work.params)
                 expected = f"a parameter of {step}, or {{params.{param}}} in its command"
-                path = ("studies", study, "space", param)
-                self.problem(path, f"nothing of {step} takes this parameter", value=param,
+                full = param if param in self.studies.known[study].space else f"{step}.{param}"
+                path = ("studies", study, "space", full)
+                self.problem(path, f"nothing of {step} takes this parameter", value=full,
                              expected=expected, hint=hint)  # fmt: skip
 
     def params_later(self, name: str, work: Work) -> dict[str, Any]:
         """Parameters that are known when the job is about to run, each with a possible value."""
-        searching = [
-            s
-            for s, study in self.studies.known.items()
-            if name in (plan.trials_name(s), study.step)
-        ]
+        searching = {self.study_of.get(name, "")} & {*self.studies.known}
+        if name in self.searched.values():
+            searching = {self.study_of[t] for t, part in self.searched.items() if part == name}
         if searching:
-            return {p: v for study in searching for p, v in self.studies.names(study).items()}
+            step = self.searched.get(name, name)
+            return {p: v for study in searching for p, v in self.studies.names(study, step).items()}
         if work.params_from is None:
             return {}
         path = ("steps", name, "params_from")
-        study, _, rest = work.params_from.partition(".")
-        if study in self.studies.known and rest == "best.params":
-            return self.studies.names(study)
-        if study not in self.experiment.studies or rest != "best.params":
+        study, step = best_of(work.params_from)
+        if study in self.studies.known and (not step or step in self.studies.named(study)):
+            return self.studies.names(study, step or None)
+        if study not in self.experiment.studies or study in self.studies.known:
             known = [f"{known}.best.params" for known in self.studies.known]
             hint = did_you_mean(work.params_from, known)
             self.problem(path, "not the best parameters of a study", value=work.params_from,

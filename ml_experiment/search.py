@@ -193,9 +193,28 @@ class Result:
         return self.ended == "complete" and all(amount <= 0 for amount in self.excess)
 
 
+def own(params: Mapping[str, Any], step: str, last: str) -> dict[str, Any]:
+    """The parameters of one step of a trial: `step.name`, and of the last step plain names too."""
+    found = {}
+    for name, value in params.items():
+        head, dot, rest = name.partition(".")
+        if head == step if dot else step == last:
+            found[rest if dot else name] = value
+    return found
+
+
 def trial_label(number: int) -> str:
     """A trial's number in a path: names sort by number, and do not change when trials are added."""
     return f"{number:05d}"
+
+
+def since(trial: int) -> int:
+    """The first of the trials that share a key: 0, 1, 2-3, 4-7, 8-15 and so on.
+
+    The key says which window they see. When the window changes, those that saw no history before
+    and see none now keep theirs.
+    """
+    return 0 if trial == 0 else 1 << (trial.bit_length() - 1)
 
 
 def result(data: Mapping[str, Any]) -> Result:

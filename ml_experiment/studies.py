@@ -17,8 +17,17 @@ from ml_experiment import placeholders, space
 from ml_experiment.errors import did_you_mean
 from ml_experiment.hashing import canonical
 from ml_experiment.model import Experiment, Step, Study, Tuning, Work
-from ml_experiment.plan import NEEDED, Case, Input, Replicate, Source, StepPlan, StudyPlan
-from ml_experiment.search import Search
+from ml_experiment.plan import (
+    NEEDED,
+    Case,
+    Input,
+    Replicate,
+    Source,
+    StepPlan,
+    StudyPlan,
+    trials_name,
+)
+from ml_experiment.search import Search, own
 from ml_experiment.sources import Code
 from ml_experiment.space import Parameter
 
@@ -58,11 +67,9 @@ class Studies:
     problem: Report
 
     def __post_init__(self) -> None:
-        self.known = {
-            name: study
-            for name, study in self.experiment.studies.items()
-            if self._step(name, study)
-        }
+        studies = self.experiment.studies.items()
+        self.known = {name: study for name, study in studies if self._step(name, study)}
+        self._parts = {name: self._between(name) for name in self.known}
 
     def _step(self, name: str, study: Study) -> bool:
         path = ("studies", name)
@@ -86,42 +93,79 @@ class Studies:
                 self.problem(("steps", study.step), what, value=file, hint="choose another name")
         return step.metrics is not None
 
-    @property
-    def only_searched(self) -> frozenset[str]:
-        """The steps that are there to be searched; whether another takes their files is not asked."""
-        return frozenset(study.step for study in self.known.values())
+    def parts(self, name: str) -> list[str]:
+        """The steps of a study's trials in declared order; the last is the one that measures.
 
-    def trials(self, name: str) -> Step:
-        """The step of a study's trials."""
+        Those are the steps that are searched, and what lies between them and that one. All else
+        runs once for all trials.
+        """
+        return self._parts[name]
+
+    def _between(self, name: str) -> list[str]:
         study = self.known[name]
-        step = self.steps[study.step]
+        heads = {head for head, dot, _ in map(_split, self._space(name)) if dot} - {study.step}
+        behind = self._behind(study.step)
+        for head in sorted(heads):
+            if head not in behind:
+                hint = did_you_mean(head, behind) or f"{study.step} takes nothing of {head}"
+                what = f"no step that {study.step} depends on"
+                self.problem(("studies", name, "space"), what, value=head, hint=hint)
+        between = [s for s in self.steps if s in behind and {s, *self._behind(s)} & heads]
+        return [*between, study.step]
+
+    def named(self, name: str) -> dict[str, str]:
+        """Step -> the step of its trials, for all parts of a study's trials."""
+        last = self.known[name].step
+        return {part: trials_name(name, part if part != last else "") for part in self.parts(name)}
+
+    def _space(self, name: str) -> list[str]:
+        study = self.known[name]
+        cases = [case for values in study.cases.values() for case in values.values()]
+        return [parameter for tuning in (study, *cases) for parameter in tuning.space]
+
+    def _behind(self, step: str) -> set[str]:
+        """The steps whose outputs a step takes, directly or not."""
+        found: set[str] = set()
+        waiting = [step]
+        while waiting:
+            for head in _heads(self.steps[waiting.pop()]):
+                if head in self.steps and head not in found:
+                    found.add(head)
+                    waiting.append(head)
+        return found
+
+    def trials(self, name: str, part: str) -> Step:
+        """The step of a study's trials, or of an earlier part of them."""
+        study = self.known[name]
+        step = self.steps[part]
         changed: dict[str, Any] = {
+            "matrix": study.matrix or self.steps[study.step].matrix,
             "replicates": study.replicates,
-            "seed_as": step.seed_as or study.step,
+            "seed_as": step.seed_as or part,
         }
-        if study.matrix:
-            changed["matrix"] = study.matrix
         if study.timeout is not None:
             changed["timeout"] = study.timeout
         return step.model_copy(update=changed)
 
-    def names(self, name: str) -> dict[str, Any]:
-        """Every parameter that any case of a study searches, with one of its values."""
+    def names(self, name: str, step: str | None = None) -> dict[str, Any]:
+        """Every parameter that any case of a study searches in a step, with one of its values.
+
+        The step is the one that measures, where it is None.
+        """
         study = self.known[name]
         cases = [case for values in study.cases.values() for case in values.values()]
         found: dict[str, Any] = {}
         for tuning in (study, *cases):
             for parameter in space.parse(tuning.space)[0]:
                 found.setdefault(parameter.name, (parameter.grid or (parameter.low,))[0])
-        return found
+        return own(found, step or study.step, study.step)
 
     def gathering(self, name: str) -> Step:
         """The step that gathers a study's trials, as it would be declared."""
         study = self.known[name]
-        step = self.steps[study.step]
-        return Step.model_construct(
-            outputs=outputs(study, step), matrix=study.matrix or step.matrix, seeding="none"
-        )
+        made = {part: self.steps[part].outputs for part in self.parts(name)}
+        matrix = study.matrix or self.steps[study.step].matrix
+        return Step.model_construct(outputs=outputs(study, made), matrix=matrix, seeding="none")
 
     def plan(self, name: str, cases: tuple[Case, ...]) -> StudyPlan:
         """What is searched in each case."""
@@ -304,18 +348,37 @@ def gather(trials: StepPlan, step: Step) -> StepPlan:
     )  # fmt: skip
 
 
-def outputs(study: Study, step: Step) -> dict[str, str]:
-    """Name -> file of what the gathering job writes, as references name it."""
+def outputs(study: Study, made: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+    """Name -> file of what the gathering job writes, as references name it.
+
+    `made` is step -> its outputs, of all steps of a trial.
+    """
     found = {"table": "trials.csv", "trials": "trials/"}
     if len(study.objectives) > 1:
         return {**found, "pareto": "pareto.json"}
     found["best"] = "best.json"
     labels = [str(index) for index in range(study.replicates or 0)] or [""]
-    for name, file in step.outputs.items():
-        for label in labels:
-            key = f"best.{name}" if label == labels[0] else f"best.{name}.{label}"
-            found[key] = f"best/seed-{label}/{file}" if label else f"best/{file}"
+    for part, files in made.items():
+        earlier = part != study.step
+        for name, file in files.items():
+            for label in labels:
+                key = f"best.{part}.{name}" if earlier else f"best.{name}"
+                key = key if label == labels[0] else f"{key}.{label}"
+                folder = "/".join(filter(None, ("best", f"seed-{label}" if label else "")))
+                found[key] = f"{folder}/{part}/{file}" if earlier else f"{folder}/{file}"
     return found
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    return name.partition(".")
+
+
+def _heads(step: Step) -> set[str]:
+    """What stands before the first dot of a step's inputs."""
+    cases = [work for values in step.cases.values() for work in values.values()]
+    values = [value for work in (step, *cases) for value in work.inputs.values()]
+    texts = [text for value in values for text in ((value,) if isinstance(value, str) else value)]
+    return {text.partition(".")[0] for text in texts if "." in text}
 
 
 def possible(parameter: Parameter, value: Any) -> bool:

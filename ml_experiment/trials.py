@@ -4,6 +4,7 @@
                                     [seed-0/]status.json    how it ended; the job's shell writes it
                                     [seed-0/]metrics.json   what the program measured
                                     [seed-0/]reports.txt    what it reported on the way
+                                    [seed-0/]STEP/…         the same of its earlier steps
 
 Everything is JSON and is checked when it is read: a file that was edited by hand is an error, and
 nothing is ever unpickled.
@@ -103,7 +104,7 @@ def ended(root: Path, layout: Layout, number: int, identity: str) -> Ended | Non
             measured.append(metrics.read(folder / layout.metrics).final)
     if reason is not None:
         return Ended(Result(number, "failed"), reason)
-    told = reports(root / layout.job(number, layout.replicates[0]) / "reports.txt")
+    told = _reported(root / layout.job(number, layout.replicates[0]), layout)
     if pruned:
         return Ended(Result(number, "pruned", (), told), None)
     where = str(layout.trial(number))
@@ -117,6 +118,13 @@ def ended(root: Path, layout: Layout, number: int, identity: str) -> Ended | Non
         if not math.isfinite(value):
             return Ended(Result(number, "failed"), f"{name} is {value}")
     return Ended(Result(number, "complete", tuple(values.values()), told, tuple(excess)), None)
+
+
+def _reported(folder: Path, layout: Layout) -> tuple[tuple[int, float], ...]:
+    """The reports of a trial: of its last step, or of the first earlier one that has any."""
+    parts = dict.fromkeys(name.partition(".")[0] for name in layout.outputs if "." in name)
+    found = (reports(folder / part / "reports.txt") for part in ("", *parts))
+    return next((told for told in found if told), ())
 
 
 def reports(file: Path) -> tuple[tuple[int, float], ...]:
@@ -147,6 +155,7 @@ def stopped(root: Path, layout: Layout, number: int) -> bool:
 def _reason(status: Mapping[str, Any], replicate: str) -> str:
     code = status.get("status")
     what = "timeout" if code == TIMEOUT else f"exit status {code}"
+    what = f"{what} of {status['part']}" if status.get("part") else what
     return f"{what} (replicate {replicate})" if replicate else what
 
 

@@ -1,12 +1,62 @@
-"""What the record of a trial has that other jobs have not: number, state, reports, products."""
+"""What a trial has that other jobs have not: earlier parts, number, state, reports, products."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ml_experiment import chosen, staleness, trials
+from ml_experiment import chosen, history, keys, search, staleness, trials
 from ml_experiment.errors import MLExperimentError
+from ml_experiment.hashing import canonical, of_text
 from ml_experiment.plan import Job, Plan
+
+OF_STUDY = ("enqueued", "search", "space", "window")  # of a key: what says nothing of one trial
+
+
+def own_params(job: Job, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a trial's parameters that are of one of its steps."""
+    assert job.step.trials_of is not None
+    return search.own(params, job.step.searched, job.step.trials_of.study.step)
+
+
+def earlier(plan: Plan, job: Job) -> list[dict[str, Any]]:
+    """What the parts of a trial that one waits for have written down of their end."""
+    parts = (plan.steps[name] for name in history.makers(job))
+    found = [replace(job, step=step) for step in parts if step.part]
+    return [
+        {
+            "part": part.step.part,
+            **staleness.read_json(plan.folder / plan.path(part, "status.json")),
+        }
+        for part in found
+    ]
+
+
+def made_of(
+    plan: Plan, job: Job, own: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
+) -> str:
+    """The digest of all that a part of a trial is made from: equal ones make the same.
+
+    `own` are its parameters, `before` is what the parts before it have written down.
+    """
+    key = {name: value for name, value in keys.of_case(plan, job).items() if name not in OF_STUDY}
+    stats = []
+    for path in plan.needs(replace(job, trial=0)):
+        status = (plan.folder / path).stat() if not path.endswith("/status.json") else None
+        stats.append([path, status and [status.st_size, status.st_mtime_ns]])
+    return of_text(canonical(
+        [key, dict(own), job.replicate.label, [part.get("made") for part in before],
+         stats]
+    ))  # fmt: skip
+
+
+def holds(plan: Plan, job: Job, made: str) -> bool:
+    """Whether a part of a trial is there, made from just this."""
+    told = staleness.read_json(plan.folder / plan.path(job, "status.json"))
+    if told.get("made") != made or told.get("state") != "complete":
+        return False
+    return all((plan.folder / path).exists() for path in plan.outputs(job).values())
 
 
 def status(plan: Plan | None, job: Job | None) -> dict[str, Any]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from ml_experiment import plan as plans
 from ml_experiment import seeds, workspace
-from ml_experiment.placeholders import as_text
 from ml_experiment.plan import Plan
 from tests.experiments import plan
 
@@ -30,33 +25,6 @@ TEXT = (
     "  listed: {run: 'x {metrics}', metrics: m.json, replicates: {seeds: [7, 3]}}\n"
     "  quiet: {run: 'x {metrics}', metrics: m.json, seeding: none}\n"
 )
-
-VALUES = (
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.booleans()
-)
-
-
-@given(VALUES, VALUES)
-def test_slugs_are_unique(one: Any, other: Any) -> None:
-    same = as_text(one) == as_text(other)
-    assert (plans.slug(one) == plans.slug(other)) == same
-
-
-@given(VALUES)
-def test_slugs_are_safe(value: Any) -> None:
-    slug = plans.slug(value)
-    assert slug
-    assert slug not in (".", "..")
-    assert all(char.isalnum() or char in "._+-%" for char in slug)
-
-
-def test_some_slugs() -> None:
-    assert [plans.slug(value) for value in ("forest", 0.001, True, "", "%", "..", "a/b", 1e-7)] == (
-        ["forest", "0.001", "true", "%", "%25", "%2E%2E", "a%2Fb", "1e-07"]
-    )
 
 
 def test_inputs_find_their_jobs(tmp_path: Path) -> None:
@@ -220,31 +188,3 @@ def test_write_keys_keeps_the_time_of_what_is_right(tmp_path: Path) -> None:
     workspace.write_keys(plan(tmp_path, FIT))
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert len(before) == 4
-
-
-@pytest.mark.parametrize("name", ["a", "a/b", "ckpt/", "Ä.txt", "a b", "-x", "a..b"])
-def test_good_file_names(name: str) -> None:
-    assert plans.file_problem(name) is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "/",
-        ".",
-        "..",
-        "a/..",
-        "../a",
-        "/a",
-        "a//b",
-        "./a",
-        "a/./b",
-        "a//",
-        "a\nb",
-        "{a}",
-        "a" * 201,
-    ],
-)
-def test_bad_file_names(name: str) -> None:
-    assert re.search("name", plans.file_problem(name) or "")

@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ml_experiment.adapters.optuna import STATES, distribution
 from ml_experiment.hashing import canonical
-from ml_experiment.plan import slug
+from ml_experiment.paths import slug
 from ml_experiment.search import Direction
 from ml_experiment.space import Parameter
 

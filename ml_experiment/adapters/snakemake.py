@@ -26,6 +26,7 @@ from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
 from ml_experiment.plan import Plan, by_hand_id
+from ml_experiment.suggestions import Suggestions
 
 _opened: list[Experiment] = []
 _before: list[workspace.Before] = []
@@ -80,9 +81,8 @@ class Experiment:
         self._seeding: dict[str, Seeding] = {}  # of hand-written rules, as their key says
         self._asking = Asking()
         studied = (step for step in plan.steps.values() if step.trials_of)
-        self.trials = [
-            TrialRule(plan, step, self._asking) for step in studied
-        ]  # one for each study
+        studies: dict[str, Suggestions] = {}
+        self.trials = [TrialRule(plan, step, self._asking, studies) for step in studied]
 
     @property
     def rules(self) -> list[StepRule]:
@@ -96,7 +96,7 @@ class Experiment:
     @property
     def histories(self) -> list[HistoryRule]:
         """A rule for the markers of each study."""
-        return [HistoryRule(self.plan, rule.step) for rule in self.trials]
+        return [HistoryRule(self.plan, rule.step) for rule in self.trials if not rule.step.part]
 
     @property
     def tables(self) -> list[TableRule]:

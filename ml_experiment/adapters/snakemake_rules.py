@@ -13,16 +13,17 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import chosen, hashing, history, keys, launch, workspace
+from ml_experiment import chosen, hashing, history, keys, launch, trying, workspace
 from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
-from ml_experiment.plan import Job, Plan, StepPlan
+from ml_experiment.plan import Job, Plan, StepPlan, job_id
 from ml_experiment.suggestions import Suggestions
 from ml_experiment.trials import Kept
 
@@ -128,7 +129,7 @@ class StepRule:
         case = ",".join(f"{axis}={{{axis}}}" for axis in self.step.axes)
         trial = "trial-{trial}" if self.step.trials_of else ""
         seed = "seed-{replicate}" if self.step.replicated else ""
-        parts = (root, self.step.folder, case, trial, seed)
+        parts = (root, self.step.folder, case, trial, seed, self.step.part)
         return "/".join(part for part in parts if part) + ending
 
     def _checkpoint_folder(self, job: Job) -> str:
@@ -152,14 +153,24 @@ class StepRule:
 
 
 class TrialRule(StepRule):
-    """The rule of a study's trials."""
+    """The rule of a study's trials, or of an earlier part of them.
 
-    def __init__(self, plan: Plan, step: StepPlan, asking: Asking) -> None:
+    Args:
+        plan: of the experiment.
+        step: of the trials.
+        asking: suggests what is not suggested yet.
+        studies: study and case -> its suggestions, which all parts of its trials share.
+    """
+
+    def __init__(
+        self, plan: Plan, step: StepPlan, asking: Asking, studies: dict[str, Suggestions]
+    ) -> None:
         super().__init__(plan, step)
         self.asking = asking
         self.running = False  # before that nobody is asked, and nothing is kept in mind
         self.priority = _known(self._priority)
-        self._studies: dict[str, Suggestions] = {}
+        self._studies = studies
+        self._equal: dict[str, list[int]] = {}  # own parameters -> the trials that have them
 
     def begin(self) -> None:
         """Jobs are about to run: what is on disk now may be what they replace."""
@@ -198,19 +209,40 @@ class TrialRule(StepRule):
             return launch.no_trial(self.plan, job, message)
         if suggested == "stopped":
             return launch.no_trial(self.plan, job, None)
-        line = self._line(job, {**job.case.params, **suggested.suggestion.params})
-        return launch.trial(self.plan, job, line, suggested.identity)
+        earlier = trying.earlier(self.plan, job)
+        ended = next((status for status in earlier if status.get("state") != "complete"), None)
+        if ended is not None:
+            return launch.ended_before(self.plan, job, suggested.identity, ended)
+        own = trying.own_params(job, suggested.suggestion.params)
+        known = self.step.part and self.running  # a dry run need not know
+        made = trying.made_of(self.plan, job, own, earlier) if known else ""
+        line = self._same(job, own, made) or self._line(job, {**job.case.params, **own})
+        return launch.trial(self.plan, job, line, suggested.identity, made)
+
+    def _same(self, job: Job, own: Mapping[str, Any], made: str) -> str | None:
+        """The line that takes over what an earlier trial has made of the same, if one has."""
+        if not made:
+            return None
+        assert job.trial is not None
+        numbers = self._equal.setdefault(f"{job.case.label} {hashing.canonical(dict(own))}", [])
+        for number in numbers:
+            other = replace(job, trial=number)
+            if number < job.trial and trying.holds(self.plan, other, made):
+                return launch.taken_over(self.plan, job, other)
+        if job.trial not in numbers:
+            numbers.append(job.trial)
+        return None
 
     def _suggested(self, job: Job) -> Kept | Literal["stopped"] | None:
-        label = job.case.label
+        trials = self.step.trials_of
+        assert trials is not None
+        assert job.trial is not None
+        label = job_id(trials.name, job.case.label, "")
         if label not in self._studies:
-            trials = self.step.trials_of
-            assert trials is not None
             layout = keys.layout(self.plan, job)
             self._studies[label] = Suggestions(
                 self.plan.folder, layout, trials, job.case, self.asking
             )
-        assert job.trial is not None
         return self._studies[label].at(job.trial, ask=self.running)
 
 
@@ -219,7 +251,7 @@ class HistoryRule:
 
     def __init__(self, plan: Plan, step: StepPlan) -> None:
         self.plan = plan
-        self.trials = TrialRule(plan, step, Asking())
+        self.trials = TrialRule(plan, step, Asking(), {})
         self.name = f"{step.folder}.history"
         case = ",".join(f"{axis}={{{axis}}}" for axis in step.axes)
         parts = (plan.state("history", step.folder), case, "{trial}")

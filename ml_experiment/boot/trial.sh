@@ -23,6 +23,18 @@ _end() {
   printf '{%s,"state":"%s","status":%d}\n' "$_told" "$1" "$2" > "$_folder/status.json"
 }
 
+# Take over what is in another folder, made from just the same.
+trial_takes() {
+  for _product in "${_metrics#"$_folder"/}" ${_products[@]+"${_products[@]}"}; do
+    _product=${_product%/}
+    if [ -d "$1/$_product" ] && [ -n "$_product" ]; then
+      cp -R "$1/$_product" "$_folder/$_product"
+    elif [ -n "$_product" ]; then
+      ln -f "$1/$_product" "$_folder/$_product" 2> /dev/null || cp "$1/$_product" "$_folder/$_product"
+    fi
+  done
+}
+
 trial_ended() {
   if [ "$1" -ge 125 ] || { [ "$1" -gt 0 ] && [ "$attempt" -le "$_retries" ]; }; then
     exit "$1"

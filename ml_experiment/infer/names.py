@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Final
 
-from ml_experiment.plan import MAX_NAME, TABLES, folded
+from ml_experiment.paths import MAX_NAME, folded
+from ml_experiment.plan import TABLES
 
 RESERVED: Final = ("metrics", *TABLES)  # STEP.metrics and the like: made by ml-experiment itself
 _NOT_DATA: Final = ("/dev/", "/proc/", "/tmp/", "/sys/")  # noqa: S108  (names, not opened)

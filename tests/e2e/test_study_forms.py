@@ -187,6 +187,93 @@ def test_what_a_change_runs(many: Project, tmp_path: Path) -> None:
     assert "space x" in status
 
 
+STEPS = """\
+import pathlib
+
+
+def prepare(raw):
+    pathlib.Path(raw).write_text("raw")
+
+
+def features(raw, table, n=2, kind="a"):
+    if n == 4:
+        raise SystemExit("no features")
+    pathlib.Path(table).write_text(f"{pathlib.Path(raw).read_text()} {n} {kind}")
+
+
+def scale(table, scaled):
+    folder = pathlib.Path(scaled)
+    folder.mkdir(exist_ok=True)
+    (folder / "x.txt").write_text(pathlib.Path(table).read_text() + " scaled")
+
+
+def fit(scaled, model, C=1.0):
+    text = (pathlib.Path(scaled) / "x.txt").read_text()
+    pathlib.Path(model).write_text(f"{text} {C}")
+    return {"loss": abs(int(text.split()[1]) - 2.5) + (C - 0.3) ** 2}
+"""
+PARTS = """\
+name: parts
+seed: 3
+steps:
+  prepare: {call: "steps:prepare", outputs: {raw: raw.txt}, seeding: none}
+  features:
+    call: steps:features
+    inputs: {raw: prepare.raw}
+    params: {n: 1, kind: b}
+    outputs: {table: t.txt}
+  scale: {call: "steps:scale", inputs: {table: features.table}, outputs: {scaled: scaled/}}
+  fit:
+    call: steps:fit
+    inputs: {scaled: scale.scaled}
+    params: {C: 0.5}
+    outputs: {model: m.txt}
+    metrics: metrics.json
+  again: {like: features, params: tune.best.features.params}
+  final: {like: fit, params: tune.best.params, inputs: {scaled: tune.best.scale.scaled}}
+studies:
+  tune:
+    step: fit
+    space: {features.n: {int: [1, 4]}, C: {float: [0, 1]}}
+    objectives: {loss: minimize}
+    sampler: {tpe: {n_startup_trials: 5}}
+    trials: 12
+    window: 3
+"""
+
+
+def test_trials_of_several_steps(make: Make, tmp_path: Path) -> None:
+    project = make(PARTS, steps_py=STEPS)
+    other = project.copy(tmp_path / "other")
+    for one, cores in ((project, "1"), (other, "7")):
+        done = one.call("snakemake", "--cores", cores)
+        assert done.returncode == 0, done.stderr
+    kinds = ("best.json", "trials.csv", "trials/00003.json", "best/features/t.txt", "best/m.txt")
+    for name in kinds:
+        file = f"results/tune/{name}"
+        assert (project.folder / file).read_bytes() == (other.folder / file).read_bytes()
+    trials = rows(project, "tune")
+    failed = [t for t in trials if t["features.n"] == "4"]
+    assert failed
+    assert {t["reason"] for t in failed} == {"exit status 1 of features"}
+    logs = (project.folder / "logs/tune").glob("trial-*/features.log")
+    taken = sum("taken from there" in log.read_text() for log in logs)
+    ran = {t["features.n"] for t in trials}
+    assert taken == len(trials) - len(failed) - len(ran - {"4"})  # one job at a time: each once
+    best = json.loads((project.folder / "results/tune/best.json").read_text())
+    n, c = best["params"]["features.n"], best["params"]["C"]
+    assert (project.folder / "results/again/t.txt").read_text() == f"raw {n} b"
+    assert (project.folder / "results/final/m.txt").read_text() == f"raw {n} b scaled {c}"
+    assert not (project.folder / "results/features").exists()
+    assert len(list((project.folder / "results/prepare").iterdir())) == 1
+    states = json.loads(project.ours("status", "--json").stdout)
+    assert {state["state"] for state in states} == {"current"}
+    project.edit("steps.py", "(C - 0.3) ** 2}", "(C - 0.2) ** 2}")
+    would = project.would_run()
+    assert would["tune.trial"] == 12
+    assert "prepare" in would  # all four functions are in one file, so all of them are new
+
+
 BAD = """\
 name: bad
 steps:
