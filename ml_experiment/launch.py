@@ -77,14 +77,26 @@ def trial(plan: Plan, job: Job, line: str, suggestion: str, made: str) -> str:
     `suggestion` is the id of what the trial tries, `made` the digest of what an earlier part of
     it is made from.
     """
+    begun = _begun(plan, job, suggestion, made)
+    return f"{begun}; if {line}; then trial_ended 0; else trial_ended $?; fi"
+
+
+def trial_by_hand(plan: Plan, job: Job, params: Mapping[str, Any], suggestion: str) -> str:
+    """What goes before the program in the shell of a trial whose rule is written by hand."""
+    given = values(plan, job, params, {})
+    begun = _begun(plan, job, suggestion, "")
+    return f"{begun}; trap 'trial_ended $?; exit 0' EXIT; {prefix(plan, job, given)}"
+
+
+def _begun(plan: Plan, job: Job, suggestion: str, made: str) -> str:
     folder = plan.path(job, "").rstrip("/")
     status = {"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial}
     told = canonical({**status, "made": made} if made else status)[1:-1]
     words = [folder, told, job.step.step.metrics or "", plan.log(job), str(job.step.step.retries)]
     around = shlex.join([".", str(BOOT / "trial.sh"), *words, *job.step.step.outputs.values()])
     # a checkpoint goes on with what an earlier attempt has reported
-    fresh = "" if job.step.step.checkpoints else f"rm -f {shlex.quote(f'{folder}/reports.txt')}; "
-    return f"{around}; {fresh}if {line}; then trial_ended 0; else trial_ended $?; fi"
+    fresh = "" if job.step.step.checkpoints else f"; rm -f {shlex.quote(f'{folder}/reports.txt')}"
+    return around + fresh
 
 
 def taken_over(plan: Plan, job: Job, other: Job) -> str:
@@ -165,7 +177,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     }
     if resumed:
         boot["resumed"] = True
-    shown = dict(given) if job.case.template is not None else {"seed": given["seed"]}
+    called = job.case.work.call is not None
+    shown: dict[str, Any] = {"seed": given["seed"]} if called else dict(given)
     if job.step.trials_of is not None:
         shown["report"] = plan.path(job, "reports.txt")
         if job.step.trials_of.searches[job.case.label].pruner is not None:

@@ -123,6 +123,10 @@ class Step(Work):
     seed_as: Name | None = Field(
         None, description="the seed stream, where it is not the step's own name"
     )
+    by_hand: bool = Field(
+        default=False,
+        description="true where a rule of the Snakefile does it, as the trials of a study",
+    )
     seeding: Seeding = Field(
         "full", description="full, variables (no generator is seeded) or none (nothing is random)"
     )

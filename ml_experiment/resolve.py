@@ -245,6 +245,9 @@ class _Resolver:
         work, path = _merged(step, chosen), ("steps", name)
         if work.environment is None and self.experiment.environment is not None:
             work = work.model_copy(update={"environment": self.experiment.environment})
+        if step.by_hand:
+            self.by_hand(name, work)
+            return work, dict(work.params), None, Code({}, frozenset())
         if (work.run is None) == (work.call is None):
             case = ", ".join(f"{axis}={value}" for axis, value in values.items())
             what = "neither run nor call" if work.run is None else "both run and call"
@@ -266,6 +269,15 @@ class _Resolver:
         if name in self.searched:
             self.searches_nothing(name, work, template, code)
         return work, params, template, code
+
+    def by_hand(self, name: str, work: Work) -> None:
+        """A step whose command is in a rule of the Snakefile: only the trials of a study may be."""
+        if work.run is not None or work.call is not None:
+            what = "a rule does it by hand, and it has run or call"
+            self.problem(("steps", name, "by_hand"), what, hint="remove one of them")
+        if name not in {*self.searched, *self.searched.values()}:
+            hint = "declare a study of it; another rule needs no step"
+            self.problem(("steps", name, "by_hand"), "no study searches this step", hint=hint)
 
     def searches_nothing(
         self, name: str, work: Work, template: placeholders.Template | None, code: Code

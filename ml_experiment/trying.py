@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -33,20 +33,19 @@ def earlier(plan: Plan, job: Job) -> list[dict[str, Any]]:
     ]
 
 
-def made_of(
-    plan: Plan, job: Job, own: Mapping[str, Any], before: Sequence[Mapping[str, Any]]
-) -> str:
+def made_of(plan: Plan, job: Job, own: Mapping[str, Any]) -> str:
     """The digest of all that a part of a trial is made from: equal ones make the same.
 
-    `own` are its parameters, `before` is what the parts before it have written down.
+    `own` are its parameters.
     """
+    before = [part.get("made") for part in earlier(plan, job)]
     key = {name: value for name, value in keys.of_case(plan, job).items() if name not in OF_STUDY}
     stats = []
     for path in plan.needs(replace(job, trial=0)):
         status = (plan.folder / path).stat() if not path.endswith("/status.json") else None
         stats.append([path, status and [status.st_size, status.st_mtime_ns]])
     return of_text(canonical(
-        [key, dict(own), job.replicate.label, [part.get("made") for part in before],
+        [key, dict(own), job.replicate.label, before,
          stats]
     ))  # fmt: skip
 

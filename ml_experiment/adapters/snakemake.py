@@ -19,6 +19,7 @@ from ml_experiment.adapters.snakemake_rules import (
     StepRule,
     StudyRule,
     TableRule,
+    TrialByHand,
     TrialRule,
     ViewRule,
 )
@@ -82,7 +83,7 @@ class Experiment:
         self._asking = Asking()
         studied = (step for step in plan.steps.values() if step.trials_of)
         studies: dict[str, Suggestions] = {}
-        self.trials = [TrialRule(plan, step, self._asking, studies) for step in studied]
+        self._trials = [TrialRule(plan, step, self._asking, studies) for step in studied]
 
     @property
     def rules(self) -> list[StepRule]:
@@ -90,13 +91,31 @@ class Experiment:
         return [
             StudyRule(self.plan, step) if step.study else StepRule(self.plan, step)
             for step in self.plan.steps.values()
-            if not step.trials_of
+            if not step.trials_of and not step.step.by_hand
         ]
+
+    @property
+    def trials(self) -> list[TrialRule]:
+        """A rule for the trials of each study, but for those that are written by hand."""
+        return [rule for rule in self._trials if not rule.step.step.by_hand]
+
+    def study(self, name: str) -> TrialByHand:
+        """What a rule written by hand needs to be the trials of a study.
+
+        Raises:
+            WorkflowError: there is no such study, or its step is not `by_hand`.
+        """
+        by_hand = {r.step.folder: r for r in self._trials if r.step.step.by_hand}
+        if name not in by_hand:
+            hint = did_you_mean(name, by_hand) or "its step needs `by_hand: true`"
+            problem = UserError("no study whose trials are by hand", value=name, hint=hint)
+            raise WorkflowError(str(problem))
+        return TrialByHand(by_hand[name])
 
     @property
     def histories(self) -> list[HistoryRule]:
         """A rule for the markers of each study."""
-        return [HistoryRule(self.plan, rule.step) for rule in self.trials if not rule.step.part]
+        return [HistoryRule(self.plan, rule.step) for rule in self._trials if not rule.step.part]
 
     @property
     def tables(self) -> list[TableRule]:
@@ -131,7 +150,7 @@ class Experiment:
 
     def started(self) -> None:
         """Before the first job: outputs that were edited by hand are kept aside."""
-        for rule in self.trials:
+        for rule in self._trials:
             rule.begin()
         try:
             kept = staleness.keep_edited(self.plan)

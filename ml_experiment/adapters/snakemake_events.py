@@ -179,7 +179,7 @@ class Session:
             if entry.get("changed"):
                 text = "changed while the job ran: what was made of it is not to be trusted"
                 self.remarks[f"{started.name}: {path} {text}"] = None
-        if started.job is not None:
+        if started.job is not None and not started.job.step.step.by_hand:
             for path in sorted(records.imported(record["boot"]) - {*key.get("code", {})}):
                 text = (
                     f"{started.rule} imported {path} in a way that cannot be read from its code: "

@@ -200,6 +200,17 @@ class TrialRule(StepRule):
     def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """The program with what the trial tries, which is decided now."""
         job = self.job(wildcards)
+        found = self.decide(job)
+        if isinstance(found, str):
+            return found
+        own = trying.own_params(job, found.suggestion.params)
+        known = self.step.part and self.running  # a dry run need not know
+        made = trying.made_of(self.plan, job, own) if known else ""
+        line = self._same(job, own, made) or self._line(job, {**job.case.params, **own})
+        return launch.trial(self.plan, job, line, found.identity, made)
+
+    def decide(self, job: Job) -> Kept | str:
+        """What a trial tries, or the line that its shell runs instead."""
         try:
             suggested = self._suggested(job)
         except MLExperimentError as error:
@@ -209,15 +220,10 @@ class TrialRule(StepRule):
             return launch.no_trial(self.plan, job, message)
         if suggested == "stopped":
             return launch.no_trial(self.plan, job, None)
-        earlier = trying.earlier(self.plan, job)
-        ended = next((status for status in earlier if status.get("state") != "complete"), None)
-        if ended is not None:
-            return launch.ended_before(self.plan, job, suggested.identity, ended)
-        own = trying.own_params(job, suggested.suggestion.params)
-        known = self.step.part and self.running  # a dry run need not know
-        made = trying.made_of(self.plan, job, own, earlier) if known else ""
-        line = self._same(job, own, made) or self._line(job, {**job.case.params, **own})
-        return launch.trial(self.plan, job, line, suggested.identity, made)
+        for status in trying.earlier(self.plan, job):
+            if status.get("state") != "complete":
+                return launch.ended_before(self.plan, job, suggested.identity, status)
+        return suggested
 
     def _same(self, job: Job, own: Mapping[str, Any], made: str) -> str | None:
         """The line that takes over what an earlier trial has made of the same, if one has."""
@@ -244,6 +250,58 @@ class TrialRule(StepRule):
                 self.plan.folder, layout, trials, job.case, self.asking
             )
         return self._studies[label].at(job.trial, ask=self.running)
+
+
+class TrialByHand:
+    """What a rule written by hand needs to be the trials of a study.
+
+    Attributes:
+        name: what the rule has to be called.
+        input, output, log, priority, wildcard_constraints: for these directives.
+        trial: for `params:`, a function; the first thing in the rule's shell.
+    """
+
+    def __init__(self, rule: TrialRule) -> None:
+        self.name = rule.name
+        self.input = rule.input
+        status, metrics = rule.output
+        self.output = {"metrics": metrics, "status": status}
+        self.log = rule.log
+        self.priority = rule.priority
+        self.wildcard_constraints = rule.wildcard_constraints
+        self.trial = _known(self._trial)
+        self._rule = rule
+
+    def param(self, name: str) -> Callable[..., Any]:
+        """For `params:`, a function: the value of one parameter in a trial."""
+
+        def value(wildcards: Any, input: Any) -> Any:  # Snakemake goes by the names
+            job = self._rule.job(wildcards)
+            try:
+                known = chosen.params(self._rule.plan, job)
+            except (FileNotFoundError, MLExperimentError):  # `trial` says what is wrong
+                return ""
+            return known.get(name, "")
+
+        return value
+
+    def product(self, name: str) -> Callable[..., str]:
+        """For `params:`, a function: where a trial writes an output of the step."""
+
+        def path(wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+            return self._rule.plan.outputs(self._rule.job(wildcards))[name]
+
+        return path
+
+    def _trial(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+        """Makes the suggestion, and what goes before the program in the shell."""
+        job = self._rule.job(wildcards)
+        found = self._rule.decide(job)
+        if isinstance(found, str):
+            return f"{found}; exit 0;"
+        own = trying.own_params(job, found.suggestion.params)
+        params = {**job.case.params, **own}
+        return launch.trial_by_hand(self._rule.plan, job, params, found.identity)
 
 
 class HistoryRule:

@@ -1,7 +1,7 @@
 # What the shell of a trial does around its program, without a process more:
 #   . trial.sh FOLDER TOLD METRICS LOG RETRIES PRODUCT...
 #   if PROGRAM; then trial_ended 0; else trial_ended $?; fi
-# TOLD is the beginning of the status line, $attempt what Snakemake counts from 1. Bash 3.2 and later.
+# TOLD is the beginning of the status line, $attempt (if set) what Snakemake counts from 1. Bash 3.2 and later.
 #
 # A program that ends by itself and fails, on its last attempt, is a result: the study goes on.
 # Killed by a signal, or not started at all (status 125 and more), it is none: the job fails.
@@ -36,7 +36,7 @@ trial_takes() {
 }
 
 trial_ended() {
-  if [ "$1" -ge 125 ] || { [ "$1" -gt 0 ] && [ "$attempt" -le "$_retries" ]; }; then
+  if [ "$1" -ge 125 ] || { [ "$1" -gt 0 ] && [ "${attempt:-1}" -le "$_retries" ]; }; then
     exit "$1"
   elif [ "$1" -gt 0 ]; then
     _remove

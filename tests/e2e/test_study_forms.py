@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import Make, Project, scaffold
+from tests.e2e.project import REPOSITORY, Make, Project, scaffold
 
 FIT = """\
 def fit(model, seed, x=0.5, n=1, method="m", trial=None):
@@ -274,6 +274,49 @@ def test_trials_of_several_steps(make: Make, tmp_path: Path) -> None:
     assert "prepare" in would  # all four functions are in one file, so all of them are new
 
 
+def test_trials_written_by_hand(make: Make, tmp_path: Path) -> None:
+    """The Snakefile and experiment of docs/studies.md."""
+    page = (REPOSITORY / "docs/studies.md").read_text().partition("## Rules written by hand")[2]
+    experiment, rule = page.split("```")[1], page.split("```")[3]
+    project = make(
+        experiment.removeprefix("yaml\n").replace("trials: 40", "trials: 9\n    window: 3"),
+        train_py=TRAIN,
+        data__txt="1\n",
+    )
+    (project.folder / "data/txt").rename(project.folder / "data.txt")
+    include, _, rest = (project.folder / "Snakefile").read_text().partition("\n")
+    project.write("Snakefile", f"{include}\n{rule.removeprefix('python')}\n{rest}")
+    other = project.copy(tmp_path / "other")
+    for one, cores in ((project, "1"), (other, "5")):
+        done = one.call("snakemake", "--cores", cores)
+        assert done.returncode == 0, done.stderr
+    trials = rows(project, "tune")
+    assert trials == rows(other, "tune")
+    assert len(trials) == 9
+    assert {t["state"] for t in trials} == {"complete", "failed"}
+    best = json.loads((project.folder / "results/tune/best.json").read_text())
+    model = (project.folder / "results/tune/best/model.txt").read_text().split()
+    assert model[0] == str(best["params"]["rate"])
+    assert project.would_run() == {}
+    project.edit("train.py", "** 2", "** 4")
+    assert project.would_run()["tune.trial"] == 9
+
+
+TRAIN = """\
+import json
+import os
+import random
+import sys
+
+data, rate, model, metrics = sys.argv[1:]
+assert os.environ["ML_EXPERIMENT_PARAMS_RATE"] == rate
+if float(rate) > 0.6:
+    sys.exit("it diverges")
+with open(model, "w") as file:
+    file.write(f"{rate} {random.random()}")
+with open(metrics, "w") as file:
+    json.dump({"loss": (float(rate) - 0.3) ** 2}, file)
+"""
 BAD = """\
 name: bad
 steps:
