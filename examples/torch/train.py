@@ -11,6 +11,8 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional
 
+import ml_experiment
+
 
 def network():
     return nn.Sequential(
@@ -109,6 +111,7 @@ def train(epochs, learning_rate, batch_size, checkpoint, live):
         }
         save(checkpoint, state)
         log_epoch(live, curve[-1])
+        ml_experiment.report(len(curve), tested)  # a trial of a study may end here
         print(f"epoch {len(curve)}: loss {loss:.4f}", flush=True)
     return model
 

@@ -182,6 +182,23 @@ def test_the_torch_example(tmp_path: Path) -> None:
     _has_its_curve_in_mlflow(whole)
 
 
+@pytest.mark.engine("torch")
+def test_the_torch_example_searched_and_pruned(tmp_path: Path) -> None:
+    project = _example("torch", tmp_path / "searched")
+    project.edit("experiment.yaml", "epochs: 10", "epochs: 3")
+    project.call("git", "init", "-q", "../..")
+    config = ("--config", "experiment=search.yaml")
+    done = project.snakemake("tune", *config)
+    assert done.returncode == 0, done.stderr
+    table = (project.folder / "results-search/tune/trials.csv").read_text()
+    assert ",pruned," in table
+    assert ",complete," in table
+    best = json.loads((project.folder / "results-search/tune/best.json").read_text())
+    assert best["values"]["test/accuracy"] > 0.8
+    assert (project.folder / "results-search/tune/best/model.pt").exists()
+    assert project.would_run("tune", *config) == {}
+
+
 def _has_its_curve_in_mlflow(project: Project) -> None:
     """Without a line of tracking code but DVCLive's."""
     from mlflow import MlflowClient
