@@ -90,6 +90,32 @@ def _of_view(plan: Plan, job: Job) -> Unit:
     return Unit(name, job.step.name, key_file, key, digest, inputs, outputs)
 
 
+def searched_again(plan: Plan) -> list[str]:
+    """What to say of each study whose trials run again since its declaration has changed.
+
+    By the key files as they were written last; before they are written anew.
+    """
+    told = []
+    for step in plan.steps.values():
+        if step.trials_of is None or step.part:
+            continue
+        why: set[str] = set()
+        count = 0
+        known: dict[str, list[str]] = {}
+        for job in plan.jobs(step):
+            key_file = plan.key(job)
+            if key_file not in known:
+                before = read_json(plan.folder / key_file)
+                known[key_file] = keys.changes(before, keys.of_case(plan, job)) if before else []
+            if known[key_file] and (plan.folder / plan.path(job, "status.json")).exists():
+                why.update(known[key_file])
+                count += 1
+        if count:
+            jobs = "1 trial runs" if count == 1 else f"{count} trials run"
+            told.append(f"study {step.folder}: {jobs} again: {', '.join(sorted(why))} changed")
+    return told
+
+
 def edited(plan: Plan, known: records.Records) -> dict[str, str]:
     """Output -> digest, of every output that is there and not what its record says."""
     digests = Digests(plan.folder)

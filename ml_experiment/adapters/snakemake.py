@@ -50,6 +50,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, given))
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
+    for told in staleness.searched_again(opened.plan):
+        sys.stderr.write(f"{told}\n")
     workspace.write_keys(opened.plan, _before if _dry else None)
     _opened.append(opened)
     return opened

@@ -183,6 +183,8 @@ def test_what_a_change_runs(many: Project, tmp_path: Path) -> None:
     assert (would["pareto.trial"], would["pareto"]) == (2, 1)
     project.edit("experiment.yaml", '"loguniform(0.01, 1)"', '"loguniform(0.1, 1)"')
     assert project.would_run()["per-case.trial"] == 6
+    told = "study per-case: 6 trials run again: space x changed"
+    assert told in project.snakemake("--dry-run").stderr
     status = project.ours("status", "per-case.trial").stdout
     assert "space x" in status
 
