@@ -70,6 +70,10 @@ lint-schema: $(SETUP)
 	@python -m ml_experiment.schema | diff -u schemas/experiment.schema.json - \
 	  || { echo "schemas/experiment.schema.json is stale: make schema"; exit 1; }
 
+.PHONY: faults
+faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200); the tests do at 21
+	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto tests/e2e/test_studies.py -k moment
+
 .PHONY: bench
 bench: $(SETUP)  ## Measure the speed, a quarter of an hour (ARGS="status boot --rounds 5")
 	@python benchmarks $(ARGS)

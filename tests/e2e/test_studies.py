@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import pytest
 
 from tests.e2e.project import Make, Project
 
+ENGINES = "ML_EXPERIMENT_TEST_ENGINES"
 SAMPLERS = {
     "bruteforce": "{x: {float: [0, 1], step: 0.25}, kind: [a, b]}",
     "cmaes": "{x: {float: [0, 1]}, y: {float: [0.01, 10], log: true}, kind: [a, 1, 1.0, true, null]}",
@@ -27,6 +29,8 @@ SAMPLERS = {
     "random": "{x: {float: [0, 1]}, kind: [a, b], n: {int: [1, 9], when: {kind: b}}}",
     "tpe": "{x: {float: [0, 1]}, kind: [a, b], n: {int: [1, 9], when: {kind: b}}}",
 }
+if importlib.util.find_spec("torch") is None and os.environ.get(ENGINES) != "all":
+    del SAMPLERS["gp"]
 OPTIONS = {
     "nsgaii": "{nsgaii: {population_size: 4}}",
     "nsgaiii": "{nsgaiii: {population_size: 4}}",
@@ -152,6 +156,22 @@ def test_kernels_and_threads_of_the_environment_change_no_suggestion(
         OMP_NUM_THREADS="2",
     )
     assert canonical(project) == canonical(serial)
+
+
+def test_a_finished_study_on_another_machine_runs_nothing(serial: Project, tmp_path: Path) -> None:
+    """What was suggested is read, whatever this machine would suggest; more trials go on from it."""
+    project = serial.copy(tmp_path / "other")
+    shutil.rmtree(project.folder / ".snakemake")
+    other = {"NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3", "OPENBLAS_CORETYPE": "Nehalem"}
+    assert project.would_run(**other) == {}
+    project.edit("experiment.yaml", "trials: 12", "trials: 13")
+    (name,) = {rule for rule in project.would_run() if rule.endswith(".trial")}
+    run(project, **other)
+    before = canonical(serial)
+    found = canonical(project)
+    assert {path for path in before if found[path] != before[path]} <= {
+        f"{name.removesuffix('.trial')}/{file}" for file in ("trials.csv", "best.json")
+    }
 
 
 def test_a_killed_trial_is_no_result_and_the_study_goes_on(
