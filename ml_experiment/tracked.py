@@ -21,6 +21,7 @@ from ml_experiment.hashing import canonical, of_text
 from ml_experiment.placeholders import as_text
 
 PREFIX = "ml_experiment."
+TRIALS = ".trial"  # what stands behind a study's name in that of the rule of its trials
 MAX_NAME = 250
 MAX_VALUE = 5_000  # of a tag; servers take that much since 2.0, newer ones 8,000
 MAX_PARAM = 6_000
@@ -109,11 +110,24 @@ def of_run(line: Mapping[str, Any]) -> Run:
     )
 
 
+def group(record: Mapping[str, Any]) -> str | None:
+    """The rule whose jobs have a run of their own between them and Snakemake's; None for others.
+
+    All steps of a study's trials, and the job that gathers them, are in one.
+    """
+    rule = str(record["rule"])
+    if record.get("trial") is not None:
+        return rule.partition(TRIALS)[0] + TRIALS
+    if "study" in (record.get("key") or {}):
+        return rule + TRIALS
+    return rule if record["wildcards"] and record.get("key_digest") is not None else None
+
+
 def of_step(line: Mapping[str, Any], rule: str, start: str) -> Run:
     """All jobs of one step in a run of Snakemake: between them and their parent."""
     return Run(
         key=f"step:{line['run']}/{rule}",
-        name=rule,
+        name=rule.removesuffix(TRIALS),
         experiment=str(line["experiment"]),
         start=milliseconds(start),
         end=None,

@@ -8,6 +8,7 @@ import posixpath
 import re
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -144,3 +145,20 @@ def test_a_run_of_snakemake_is_running_until_it_has_ended() -> None:
     ended = tracked.of_run({**LINE, "ended": "2026-11-25T20:01:00Z", "state": "killed"})
     assert ended.status == "KILLED"
     assert ended.end == parent.start + 60_000
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"rule": "a", "wildcards": {}, "key_digest": "k"}, None),
+        ({"rule": "a", "wildcards": {"m": "x"}, "key_digest": None}, None),
+        ({"rule": "a", "wildcards": {"m": "x"}, "key_digest": "k"}, "a"),
+        ({"rule": "t.trial", "wildcards": {"trial": "00001"}, "trial": {}}, "t.trial"),
+        ({"rule": "t.trial.a", "wildcards": {"trial": "00001"}, "trial": {}}, "t.trial"),
+        ({"rule": "t", "wildcards": {}, "key": {"study": {}}}, "t.trial"),
+    ],
+)
+def test_jobs_that_are_many_have_a_run_between(
+    record: dict[str, Any], expected: str | None
+) -> None:
+    assert tracked.group(record) == expected

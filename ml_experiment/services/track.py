@@ -153,9 +153,10 @@ class Sender:
         if "started" not in line:
             return None  # nobody knows of that run of Snakemake any more
         top = self._ensure(tracker, tracked.of_run({**line, "ended": None}), None)
-        if not record["wildcards"] or record.get("key_digest") is None:
+        group = tracked.group(record)
+        if group is None:
             return top
-        step = tracked.of_step(line, str(record["rule"]), str(record["started"]))
+        step = tracked.of_step(line, group, str(record["started"]))
         return self._ensure(tracker, step, top)
 
     def _ensure(self, tracker: Tracker, run: tracked.Run, parent: str | None) -> str:

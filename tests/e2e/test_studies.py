@@ -166,7 +166,8 @@ def test_a_finished_study_on_another_machine_runs_nothing(serial: Project, tmp_p
     assert project.would_run(**other) == {}
     project.edit("experiment.yaml", "trials: 12", "trials: 13")
     (name,) = {rule for rule in project.would_run() if rule.endswith(".trial")}
-    run(project, **other)
+    done = project.snakemake(**other)
+    assert done.returncode == 0, done.stderr
     before = canonical(serial)
     found = canonical(project)
     assert {path for path in before if found[path] != before[path]} <= {
