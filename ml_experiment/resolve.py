@@ -59,7 +59,8 @@ class _Resolver:
     def __post_init__(self) -> None:
         self.problems.extend(self.loaded.problems)
         self.experiment = self.loaded.experiment
-        self.faulty = {path[-1] for path in self.loaded.faulty if path[:-1] == ("steps",)}
+        kinds = (("steps",), ("studies",))
+        self.faulty = {path[-1] for path in self.loaded.faulty if path[:-1] in kinds}
         for name, step in self.experiment.steps.items():
             named = step.matrix.axes if isinstance(step.matrix, Matrix) else step.matrix
             if any(("axes", axis) in self.loaded.faulty for axis in named):
@@ -126,9 +127,8 @@ class _Resolver:
         known = {**every, **gathers}
         axes = {**axes, **{name: axes[plan.trials_name(name)] for name in gathers}}
         within = {name: self.studies.named(study) for name, study in self.study_of.items()}
-        found = References(
-            self.loaded.folder, known, frozenset(self.faulty), axes, self.problem, within
-        )
+        faulty = frozenset(self.faulty | (self.experiment.studies.keys() - gathers.keys()))
+        found = References(self.loaded.folder, known, faulty, axes, self.problem, within)
         steps = {}
         for name, step in every.items():
             study = self.study_of.get(name, "")
@@ -307,7 +307,8 @@ class _Resolver:
         study, step = best_of(work.params_from)
         if study in self.studies.known and (not step or step in self.studies.named(study)):
             return self.studies.names(study, step or None)
-        if study not in self.experiment.studies or study in self.studies.known:
+        told = study in self.faulty or study in self.experiment.studies.keys() - self.studies.known
+        if not told:
             known = [f"{known}.best.params" for known in self.studies.known]
             hint = did_you_mean(work.params_from, known)
             self.problem(path, "not the best parameters of a study", value=work.params_from,

@@ -182,3 +182,13 @@ def test_the_number_of_a_trial_is_for_trials(tmp_path: Path) -> None:
     plan(tmp_path, text + "studies:\n" + declared())
     found = problem(tmp_path, text)
     assert "{trial} names nothing" in found.what
+
+
+@pytest.mark.parametrize("wrong", ["trials: -1", "sampler: 3", "step: fitt"])
+def test_what_a_faulty_study_leads_to_is_not_told(tmp_path: Path, wrong: str) -> None:
+    text = (
+        FIT + "  final: {like: fit, params: tune.best.params}\n"
+        "  use: {run: 'cat {inputs.m} > {outputs.o}', inputs: {m: tune.best.model}, outputs: {o: o}}\n"
+        "studies:\n" + declared(**dict([wrong.split(": ")]))
+    )
+    assert problem(tmp_path, text).key == f"studies.tune.{wrong.partition(':')[0]}"

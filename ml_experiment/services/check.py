@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment import sources
+from ml_experiment.asking import Asking
 from ml_experiment.config import Loaded, find, load
 from ml_experiment.errors import ExperimentError, Problem, UserError
 from ml_experiment.plan import Plan, StepPlan
@@ -35,7 +36,7 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     """
     loaded = load(file or find(Path.cwd()), config)
     plan = resolve(loaded)
-    problems = [*_tools(plan, loaded), *_variables(plan, loaded)]
+    problems = [*_tools(plan, loaded), *_variables(plan, loaded), *_samplers(plan, loaded)]
     missing = list(_missing_inputs(plan, loaded))
     refusal = None
     try:
@@ -79,6 +80,20 @@ def _variables(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
         for name in sorted({name for case in step.cases for name in case.work.env}):
             if name not in os.environ:
                 yield _problem(loaded, step, f"the environment variable {name} is not set", "env")
+
+
+def _samplers(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
+    """Whether Optuna makes the sampler and pruner of each study, with these options."""
+    asking = Asking()
+    for step in plan.steps.values():
+        for label, search in step.study.searches.items() if step.study else ():
+            try:
+                asking.suggest(f"{step.name}/{label}", search, [], [])
+            except UserError as error:
+                path = ("studies", step.name)
+                yield Problem(str(error), loaded.place(*path), ".".join(path))
+                break
+    asking.close()
 
 
 def _missing_inputs(plan: Plan, loaded: Loaded) -> Iterator[Problem]:

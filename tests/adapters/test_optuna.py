@@ -160,3 +160,12 @@ def test_what_another_cpu_suggested_counts() -> None:
 def test_samplers_that_cannot_be_made(sampler: str, options: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
         Asker(Search("tune", 7, NUMBERS, ("minimize",), sampler, options))
+
+
+def test_the_names_that_are_checked_are_those_that_there_are() -> None:
+    from ml_experiment import studies
+    from ml_experiment.adapters import optuna as optuna_adapter
+    from ml_experiment.adapters import optuna_pruning
+
+    assert set(studies.SAMPLERS) == set(optuna_adapter.SAMPLERS)
+    assert set(studies.PRUNERS) == set(optuna_pruning.PRUNERS)

@@ -346,6 +346,13 @@ def test_what_shows_when_a_study_runs(make: Make, change: tuple[str, str], told:
     assert "Traceback" not in done.stderr
 
 
+def test_check_asks_optuna_for_sampler_and_pruner(make: Make) -> None:
+    text = BAD.replace("trials: 6", "trials: 6, sampler: {tpe: {n_startup: 3}}")
+    done = make(text, fit_py=FIT).ours("check")
+    assert done.returncode == 2
+    assert "experiment.yaml:5: studies.tune: the sampler tpe: " in done.stderr
+
+
 def test_all_trials_failed(make: Make) -> None:
     project = make(BAD.replace("window: 2", "window: 6"), fit_py="def fit(model, x):\n    1 / 0\n")
     done = project.ours("run")
