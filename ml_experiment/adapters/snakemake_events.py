@@ -36,6 +36,7 @@ from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
 from ml_experiment.recording import Recorder, Started, utc
 from ml_experiment.records import Line, Records
+from ml_experiment.trials import TIMEOUT
 
 if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
@@ -175,6 +176,9 @@ class Session:
         before = recorder.before.finished.get(started.name)
         if before is not None:
             self.again.append((before, record))
+        if record.get("trial") and record["exit_code"] == TIMEOUT:
+            text = "a timeout: what is found from here on depends on how fast this machine is"
+            self.remarks[f"{started.name}: {text}"] = None
         for path, entry in record["inputs"].items():
             if entry.get("changed"):
                 text = "changed while the job ran: what was made of it is not to be trusted"

@@ -381,6 +381,7 @@ def test_too_many_failures_and_a_timeout(make: Make) -> None:
     done = project.ours("run")
     assert done.returncode == 1
     assert "1 trials have failed, the first is trial 1: timeout" in done.stderr
+    assert "tune/trial-00001: a timeout: what is found from here on depends on" in done.stderr
     project.edit("experiment.yaml", "max_failures: 0", "max_failures: 1")
     assert project.ours("run").returncode == 0
     assert rows(project, "tune")[1]["reason"] == "timeout"
