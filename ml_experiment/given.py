@@ -24,6 +24,7 @@ class Given:
     template: placeholders.Template | None
     code: Code
     trial: bool = False  # whether it is, or may be, a trial of a study
+    more: bool = False  # whether it gets parameters that nobody knows before it runs
 
     @property
     def groups(self) -> dict[str, Mapping[str, Any]]:
@@ -44,6 +45,8 @@ class Given:
     def of_run(self, template: placeholders.Template) -> Iterator[tuple[str, str | None]]:
         for part in template.placeholders:
             known = self.groups.get(part.group)
+            if self.more and part.group == "params":
+                continue
             if part.name is not None and known is not None and part.name not in known:
                 names = [f"{group}.{name}" for group, held in self.groups.items() for name in held]
                 yield f"{part} names nothing", did_you_mean(f"{part.group}.{part.name}", names)
@@ -76,6 +79,8 @@ class Given:
                 "remove one of them",
             )
         for name in signature.names:
+            if self.more:
+                continue
             if name in signature.required and name not in groups and name not in held:
                 yield f"nothing gives the function's parameter {name}", did_you_mean(name, held)
         for name in self.work.inputs:

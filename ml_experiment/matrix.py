@@ -11,8 +11,9 @@ from typing import Any
 
 from ml_experiment import paths
 from ml_experiment.errors import MISSING, did_you_mean
-from ml_experiment.model import AXIS, AxisValues, Matrix, Scalar, Step
+from ml_experiment.model import AXIS, AxisValues, Matrix, Replicates, Scalar, Step, Work
 from ml_experiment.placeholders import as_text
+from ml_experiment.plan import Replicate
 
 Wrong = tuple[tuple[str, ...], str, object, str | None]  # keys below the step, what, value, hint
 Axes = Mapping[str, tuple[Scalar, ...]]
@@ -139,3 +140,27 @@ def _agrees(entry: Mapping[str, Scalar], combination: Mapping[str, Scalar], axes
         and isinstance(combination[axis], bool) == isinstance(entry[axis], bool)
         for axis in axes
     )
+
+
+def merged(step: Step, chosen: list[tuple[str, str]]) -> Work:
+    """A step's keys with those of its cases laid on them, axis by axis."""
+    keys = {name: getattr(step, name) for name in Work.model_fields}
+    for axis, value in chosen:
+        case = step.cases[axis][value]
+        for name in sorted(case.model_fields_set):
+            own = getattr(case, name)
+            keys[name] = {**keys[name], **own} if name in {"params", "inputs"} else own
+        if "run" in case.model_fields_set:
+            keys["call"] = None
+        elif "call" in case.model_fields_set:
+            keys["run"] = None
+    return Work.model_construct(**keys)
+
+
+def replicates(step: Step) -> tuple[Replicate, ...]:
+    declared = step.replicates
+    if declared is None:
+        return (Replicate(),)
+    if isinstance(declared, Replicates):
+        return tuple(Replicate(str(seed), i, seed) for i, seed in enumerate(declared.seeds))
+    return tuple(Replicate(str(index), index) for index in range(declared))

@@ -153,10 +153,10 @@ class Stop(Frozen):
 class Tuning(Frozen):
     """How a study searches: the part of it that may differ between its cases."""
 
-    space: Mapping[SearchedName, Any] = Field(
+    space: Mapping[SearchedName, Any] | Annotated[str, Field(pattern=CALL)] = Field(
         {},
         description="a mapping of parameters to {float: [low, high]}, {int: [low, high]}, "
-        "a list of choices, or a value",
+        "a list of choices, or a value; or a function of Optuna's trial, as module:function",
     )
     sampler: Text | Mapping[Text, Mapping[Text, Any]] = Field(
         "tpe", description="the name of a sampler, or {name: {option: value}}"

@@ -21,7 +21,7 @@ from ml_experiment import (
 from ml_experiment.config import OVERRIDE, Loaded
 from ml_experiment.errors import MISSING, ExperimentError, Problem, did_you_mean
 from ml_experiment.model import Matrix, Replicates, Scalar, Step, Work
-from ml_experiment.plan import Case, Plan, Replicate, StepPlan, StudyPlan
+from ml_experiment.plan import Case, Plan, StepPlan, StudyPlan
 from ml_experiment.references import References, best_of
 from ml_experiment.sources import Code
 
@@ -69,7 +69,7 @@ class _Resolver:
         self.steps = {name: step for name, step in steps if name not in self.faulty}
         self.searched: dict[str, str] = {}  # a step of trials -> the step that it is like
         self.study_of: dict[str, str] = {}  # a step of trials -> the study
-        self.studies = studies.Studies(self.experiment, self.steps, self.problem)
+        self.studies = studies.Studies(self.experiment, self.steps, self.problem, self.function)
         self.cases: dict[str, tuple[Case, ...]] = {}
 
     def problem(
@@ -138,7 +138,7 @@ class _Resolver:
                 step=step,
                 axes=tuple(axes[name]),
                 cases=self.cases[name],
-                replicates=_replicates(step),
+                replicates=matrix.replicates(step),
                 inputs=found.inputs(name, self.cases[name]),
                 trials_of=searches.get(study),
                 part="" if last else self.searched.get(name, ""),
@@ -211,7 +211,7 @@ class _Resolver:
         wrong = list(matrix.check_cases(step, axes))
         combinations = matrix.combinations(step, axes, wrong)
         self.wrong(name, wrong)
-        count = len(combinations) * len(_replicates(step))
+        count = len(combinations) * len(matrix.replicates(step))
         if count > matrix.MAX_JOBS:
             self.problem(("steps", name), f"{count:,} jobs", hint="fewer values or replicates")
         labels: set[str] = set()
@@ -242,7 +242,7 @@ class _Resolver:
     def work(
         self, name: str, step: Step, chosen: list[tuple[str, str]], values: Mapping[str, Scalar]
     ) -> tuple[Work, dict[str, Any], placeholders.Template | None, Code]:
-        work, path = _merged(step, chosen), ("steps", name)
+        work, path = matrix.merged(step, chosen), ("steps", name)
         if work.environment is None and self.experiment.environment is not None:
             work = work.model_copy(update={"environment": self.experiment.environment})
         if step.by_hand:
@@ -263,7 +263,8 @@ class _Resolver:
         params = {**shared, **work.params}
         named = {**self.params_later(name, work), **params}
         trial = name in self.searched or name in self.searched.values()
-        taken = given.Given(step, work, named, values, template, code, trial=trial)
+        more = any(self.studies.functions(study) for study in self.searching(name, work))
+        taken = given.Given(step, work, named, values, template, code, trial=trial, more=more)
         for what, hint in taken.problems():
             self.problem(key, what, hint=hint)
         if name in self.searched:
@@ -293,12 +294,17 @@ class _Resolver:
                 self.problem(path, f"nothing of {step} takes this parameter", value=full,
                              expected=expected, hint=hint)  # fmt: skip
 
+    def searching(self, name: str, work: Work) -> set[str]:
+        """The studies that a step gets parameters from: as a trial, or the best of."""
+        if name in self.searched.values():
+            return {self.study_of[t] for t, part in self.searched.items() if part == name}
+        study = self.study_of.get(name) or best_of(work.params_from or "")[0]
+        return {study} & {*self.studies.known}
+
     def params_later(self, name: str, work: Work) -> dict[str, Any]:
         """Parameters that are known when the job is about to run, each with a possible value."""
-        searching = {self.study_of.get(name, "")} & {*self.studies.known}
-        if name in self.searched.values():
-            searching = {self.study_of[t] for t, part in self.searched.items() if part == name}
-        if searching:
+        searching = self.searching(name, work)
+        if searching and (name in self.study_of or name in self.searched.values()):
             step = self.searched.get(name, name)
             return {p: v for study in searching for p, v in self.studies.names(study, step).items()}
         if work.params_from is None:
@@ -341,6 +347,13 @@ class _Resolver:
             self.problem(path, what, hint=hint)
         return template, code
 
+    def function(self, target: str, path: tuple[str, ...]) -> Code:
+        """The code of a function that draws the parameters of a study."""
+        code = self.once(("call", target), lambda: sources.of_call(target, self.loaded.folder))
+        for what, hint in code.problems:
+            self.problem(path, what, hint=hint)
+        return code
+
     def once(self, key: tuple[str, str], make: Callable[[], Code]) -> Code:
         if key not in self.codes:
             self.codes[key] = make()
@@ -376,30 +389,6 @@ class _Resolver:
             for environment in {case.work.environment: None for case in cases}:
                 if environment is not None:
                     yield ("steps", name, "environment"), environment
-
-
-def _merged(step: Step, chosen: list[tuple[str, str]]) -> Work:
-    """A step's keys with those of its cases laid on them, axis by axis."""
-    keys = {name: getattr(step, name) for name in Work.model_fields}
-    for axis, value in chosen:
-        case = step.cases[axis][value]
-        for name in sorted(case.model_fields_set):
-            own = getattr(case, name)
-            keys[name] = {**keys[name], **own} if name in {"params", "inputs"} else own
-        if "run" in case.model_fields_set:
-            keys["call"] = None
-        elif "call" in case.model_fields_set:
-            keys["run"] = None
-    return Work.model_construct(**keys)
-
-
-def _replicates(step: Step) -> tuple[Replicate, ...]:
-    declared = step.replicates
-    if declared is None:
-        return (Replicate(),)
-    if isinstance(declared, Replicates):
-        return tuple(Replicate(str(seed), i, seed) for i, seed in enumerate(declared.seeds))
-    return tuple(Replicate(str(index), index) for index in range(declared))
 
 
 def _suffix(loaded: Loaded) -> str:

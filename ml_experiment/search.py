@@ -39,6 +39,9 @@ class Search:
         options: of the sampler, by Optuna's names.
         constrained: whether results say how far a trial is from what is allowed.
         enqueued: what the first trials try; parameters that are left out are sampled.
+        function: draws the parameters of Optuna's trial, as `module:function`, in the place of
+            `parameters`.
+        code: file -> digest, of all that the function is of.
         pruner: its short name, or `module:Class`; None where all trials run to their end.
         pruner_options: by Optuna's names.
     """
@@ -52,6 +55,8 @@ class Search:
     window: int = 8
     constrained: bool = False
     enqueued: tuple[Mapping[str, Any], ...] = ()
+    function: str | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
     pruner: str | None = None
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -77,6 +82,7 @@ class Search:
         """What all its suggestions depend on."""
         return {
             "constrained": self.constrained,
+            "function": self.function and {self.function: dict(self.code)},
             "name": self.name,
             "objectives": self.objectives,
             "options": dict(self.options),
@@ -85,6 +91,11 @@ class Search:
             "sampler": self.sampler,
             "space": [vars(parameter) for parameter in self.parameters],
         }
+
+    def ordered(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a trial as people read them: as declared, or else by name."""
+        names = sorted(params) if self.function else [p.name for p in self.parameters]
+        return {name: params[name] for name in names if name in params}
 
     def data(self) -> dict[str, Any]:
         """As JSON; `search` reads it."""

@@ -8,14 +8,12 @@ So inputs, seeds, keys, environments and placeholders of trials are those of any
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ml_experiment import placeholders, space
 from ml_experiment.errors import did_you_mean
-from ml_experiment.hashing import canonical
 from ml_experiment.model import Experiment, Step, Study, Tuning, Work
 from ml_experiment.plan import (
     NEEDED,
@@ -27,26 +25,10 @@ from ml_experiment.plan import (
     StudyPlan,
     trials_name,
 )
-from ml_experiment.search import Search, own
+from ml_experiment.sampling import Sampling
+from ml_experiment.search import own
 from ml_experiment.sources import Code
-from ml_experiment.space import Parameter
 
-SAMPLERS = ("bruteforce", "cmaes", "gp", "grid", "nsgaii", "nsgaiii", "qmc", "random", "tpe")
-PACKAGES = {"cmaes": ("cmaes",), "gp": ("torch", "scipy"), "qmc": ("scipy",)}
-ONE_OBJECTIVE = frozenset({"cmaes"})
-NO_CONDITIONS = frozenset({"grid"})
-PRUNERS = (
-    "hyperband",
-    "median",
-    "patient",
-    "percentile",
-    "successive_halving",
-    "threshold",
-    "wilcoxon",
-)
-# Left out, Optuna takes these from the first trial that ends, which is another one each time.
-GIVEN = {"hyperband": "max_resource", "successive_halving": "min_resource"}
-CONSTRAINED = frozenset({"gp", "nsgaii", "nsgaiii", "tpe"})
 OWN_FILES = ("reports.txt", "status.json", "suggestion.json")
 
 Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
@@ -60,13 +42,16 @@ class Studies:
         experiment: all of it.
         steps: those that could be read.
         problem: reports what is wrong.
+        function: the code of `module:function`, and where it was written.
     """
 
     experiment: Experiment
     steps: Mapping[str, Step]
     problem: Report
+    function: Callable[[str, tuple[str, ...]], Code]
 
     def __post_init__(self) -> None:
+        self._sampling = Sampling(self.experiment.seed, self.problem, self.function)
         studies = self.experiment.studies.items()
         self.known = {name: study for name, study in studies if self._step(name, study)}
         self._parts = {name: self._between(name) for name in self.known}
@@ -121,7 +106,14 @@ class Studies:
     def _space(self, name: str) -> list[str]:
         study = self.known[name]
         cases = [case for values in study.cases.values() for case in values.values()]
-        return [parameter for tuning in (study, *cases) for parameter in tuning.space]
+        spaces = [tuning.space for tuning in (study, *cases)]
+        return [name for space in spaces if not isinstance(space, str) for name in space]
+
+    def functions(self, name: str) -> bool:
+        """Whether a function draws the parameters of a study, in any case."""
+        study = self.known[name]
+        cases = [case for values in study.cases.values() for case in values.values()]
+        return any(isinstance(tuning.space, str) for tuning in (study, *cases))
 
     def _behind(self, step: str) -> set[str]:
         """The steps whose outputs a step takes, directly or not."""
@@ -156,7 +148,8 @@ class Studies:
         cases = [case for values in study.cases.values() for case in values.values()]
         found: dict[str, Any] = {}
         for tuning in (study, *cases):
-            for parameter in space.parse(tuning.space)[0]:
+            declared = {} if isinstance(tuning.space, str) else tuning.space
+            for parameter in space.parse(declared)[0]:
                 found.setdefault(parameter.name, (parameter.grid or (parameter.low,))[0])
         return own(found, step or study.step, study.step)
 
@@ -174,7 +167,7 @@ class Studies:
         searches, counts = {}, {}
         for case in cases:
             tuning, path = self._tuning(name, study, case)
-            search, count = self._search(name, study, tuning, path)
+            search, count = self._sampling.search(name, study, tuning, path)
             searches[case.label], counts[case.label] = search, count
         return StudyPlan(name, study, searches, counts)
 
@@ -204,131 +197,6 @@ class Studies:
                     keys[key] = getattr(values[text], key)
                     written[key] = ("studies", name, "cases", axis, text, key)
         return Tuning.model_construct(**keys), lambda key: written.get(key, ("studies", name, key))
-
-    def _search(
-        self, name: str, study: Study, tuning: Tuning, path: Callable[[str], tuple[str, ...]]
-    ) -> tuple[Search, int]:
-        parameters, mistakes = space.parse(tuning.space)
-        for mistake in mistakes:
-            place = (*path("space"), *mistake.path)
-            self.problem(place, mistake.what, value=mistake.value, expected=mistake.expected,
-                         hint=mistake.hint)  # fmt: skip
-        sampler, options = self._sampler(tuning, path("sampler"))
-        pruner, pruner_options = self._pruner(study, tuning, path("pruner"))
-        search = Search(
-            name=name, root=self.experiment.seed, parameters=parameters,
-            objectives=tuple(study.objectives.values()), sampler=sampler, options=options,
-            window=tuning.window, constrained=bool(study.constraints), enqueued=tuning.enqueue,
-            pruner=pruner, pruner_options=pruner_options,
-        )  # fmt: skip
-        if not mistakes:
-            self._able(study, search, path("sampler"))
-            self._enqueued(search, path("enqueue"))
-            return search, self._count(tuning, search, path)
-        return search, tuning.trials or 0
-
-    def _sampler(self, tuning: Tuning, path: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
-        name, options = self._named("sampler", tuning.sampler, SAMPLERS, path)
-        if "seed" in options:
-            what = "a sampler's seed follows from the experiment's"
-            self.problem(path, what, value=options["seed"], hint="remove it")
-        for package in PACKAGES.get(name, ()):
-            if importlib.util.find_spec(package) is None:
-                hint = f"pip install {package}"
-                self.problem(path, f"the sampler {name} needs {package}", value=name, hint=hint)
-        return name or "random", options
-
-    def _pruner(
-        self, study: Study, tuning: Tuning, path: tuple[str, ...]
-    ) -> tuple[str | None, Mapping[str, Any]]:
-        if tuning.pruner is None:
-            return None, {}
-        name, options = self._named("pruner", tuning.pruner, PRUNERS, path)
-        if len(study.objectives) > 1:
-            self.problem(path, "a pruner is for one objective", value=name, hint="remove it")
-        if study.replicates is not None:
-            what = "a pruner is for trials without replicates"
-            self.problem(path, what, value=name, hint="remove one of them")
-        self._without_auto(name, options, path)
-        inner = options.get("wrapped_pruner")
-        if name == "patient" and inner is not None:
-            self._without_auto(*self._named("pruner", inner, PRUNERS, path), path)
-        return name or None, options
-
-    def _without_auto(self, name: str, options: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        option = GIVEN.get(name)
-        if option is not None and not isinstance(options.get(option), int):
-            expected = f"{{{name}: {{{option}: STEPS}}}}"
-            what = f"{name} needs {option}: left out, it would depend on which trial ends first"
-            self.problem(path, what, value=options.get(option, name), expected=expected)
-
-    def _named(
-        self, kind: str, declared: Any, known: Sequence[str], path: tuple[str, ...]
-    ) -> tuple[str, dict[str, Any]]:
-        """A sampler or pruner as it is declared: its name, or {name: {option: value}}."""
-        if isinstance(declared, str):
-            name, options = declared, {}
-        elif isinstance(declared, Mapping) and len(declared) == 1:
-            ((name, given),) = declared.items()
-            options = dict(given)
-        else:
-            expected = "one name, or {name: {option: value}}"
-            self.problem(path, f"not one {kind}", value=declared, expected=expected)
-            return "", {}
-        if name not in known and ":" not in name:
-            expected = ", ".join(known) + ", or module:Class"
-            hint = did_you_mean(name, known)
-            self.problem(path, f"no such {kind}", value=name, expected=expected, hint=hint)
-            return "", {}
-        return name, options
-
-    def _able(self, study: Study, search: Search, path: tuple[str, ...]) -> None:
-        """Whether the sampler can do what the study asks of it."""
-        name = search.sampler
-        wants = (
-            (len(search.objectives) > 1, name in ONE_OBJECTIVE, "several objectives", ONE_OBJECTIVE),
-            (any(p.when for p in search.parameters), name in NO_CONDITIONS,
-             "parameters with `when`", NO_CONDITIONS),
-            (search.constrained, name in SAMPLERS and name not in CONSTRAINED, "constraints",
-             frozenset(SAMPLERS) - CONSTRAINED),
-        )  # fmt: skip
-        for wanted, unable, what, others in wants:
-            if wanted and unable:
-                able = ", ".join(sorted({*SAMPLERS} - others))
-                self.problem(path, f"{name} cannot do {what}", value=name, expected=able)
-        if len(search.objectives) > 1 and study.stop is not None:
-            what = "`stop` is for one objective"
-            self.problem(("studies", search.name, "stop"), what, hint="remove it")
-
-    def _enqueued(self, search: Search, path: tuple[str, ...]) -> None:
-        known = {parameter.name: parameter for parameter in search.parameters}
-        for index, point in enumerate(search.enqueued):
-            for name, value in point.items():
-                place = (*path, str(index), name)
-                if name not in known or known[name].kind == "fixed":
-                    drawn = [p.name for p in search.parameters if p.kind != "fixed"]
-                    hint = did_you_mean(name, drawn)
-                    self.problem(place, "nothing that is searched", value=name, hint=hint)
-                elif not possible(known[name], value):
-                    self.problem(place, "not in the space", value=value)
-
-    def _count(self, tuning: Tuning, search: Search, path: Callable[[str], tuple[str, ...]]) -> int:
-        points = (
-            space.count(search.parameters) if search.sampler in ("grid", "bruteforce") else None
-        )
-        if search.sampler in ("grid", "bruteforce") and points is None:
-            endless = next(p.name for p in search.parameters if p.grid is None)
-            hint = "give it a step, or a list of values"
-            what = f"{search.sampler} needs a space whose points can be counted"
-            self.problem((*path("space"), endless), what, value=endless, hint=hint)
-        if tuning.trials is None and points is None:
-            expected = "how many trials, such as trials: 40"
-            self.problem(path("trials"), "the key `trials` is missing", expected=expected)
-        elif points is not None and tuning.trials is not None and tuning.trials > points:
-            hint = f"the space has {points} points; without `trials` all of them are tried"
-            what = f"more trials than the {search.sampler} has points"
-            self.problem(path("trials"), what, value=tuning.trials, hint=hint)
-        return tuning.trials if tuning.trials is not None else points or 0
 
 
 def gather(trials: StepPlan, step: Step) -> StepPlan:
@@ -379,14 +247,3 @@ def _heads(step: Step) -> set[str]:
     values = [value for work in (step, *cases) for value in work.inputs.values()]
     texts = [text for value in values for text in ((value,) if isinstance(value, str) else value)]
     return {text.partition(".")[0] for text in texts if "." in text}
-
-
-def possible(parameter: Parameter, value: Any) -> bool:
-    """Whether a parameter can have a value."""
-    if parameter.kind in ("choice", "fixed"):
-        return any(canonical(value) == canonical(choice) for choice in parameter.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if not parameter.low <= value <= parameter.high:
-        return False
-    return parameter.grid is None or any(abs(value - known) < 1e-9 for known in parameter.grid)

@@ -19,6 +19,8 @@ from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
+    distribution_to_json,
+    json_to_distribution,
 )
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
@@ -99,10 +101,25 @@ class Asker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of experimental samplers
             trial = self._next(number)
-            params = space.draw(self.search.parameters, lambda p: _suggest(trial, p))
+            params = self._drawn(trial)
         self.asked += 1
         pruning = self._pruning.table(self._study, number)
         return Suggestion(number, params, self._added(trial, before), pruning)
+
+    def _drawn(self, trial: Trial) -> dict[str, Any]:
+        """The parameters of a trial; a function may draw others than it returns."""
+        target = self.search.function
+        if target is None:
+            return space.draw(self.search.parameters, lambda p: _suggest(trial, p))
+        try:
+            module, _, name = target.partition(":")
+            found = getattr(importlib.import_module(module), name)(trial)
+            params = dict(trial.params if found is None else found)
+            canonical(params)
+        except Exception as error:  # noqa: BLE001  # it is the user's code
+            what = f"{target}: {type(error).__name__}: {error}"
+            raise UserError(what, hint="it takes Optuna's trial and returns a mapping") from None
+        return params
 
     def restore(self, suggestion: Suggestion, results: Sequence[Result]) -> None:
         """Take a suggestion that was made before, as the next trial."""
@@ -143,11 +160,17 @@ class Asker:
         """Put a trial where it was, with what the sampler had kept."""
         known = {p.name: p for p in self.search.parameters if p.kind != "fixed"}
         drawn = {name: known[name] for name in suggestion.params if name in known}
+        params = {n: _internal(p, suggestion.params[n]) for n, p in drawn.items()}
+        distributions = {n: distribution(p) for n, p in drawn.items()}
+        if self.search.function:
+            params = dict(suggestion.state["drawn"])
+            texts = suggestion.state["distributions"].items()
+            distributions = {name: json_to_distribution(text) for name, text in texts}
         self._study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
-                params={n: _internal(p, suggestion.params[n]) for n, p in drawn.items()},
-                distributions={n: distribution(p) for n, p in drawn.items()},
+                params=params,
+                distributions=distributions,
                 system_attrs=dict(suggestion.state.get("trial", {})),
             )
         )
@@ -189,6 +212,9 @@ class Asker:
         frozen = self._storage.get_trial(self._id(trial.number))
         study = {k: v for k, v in self._state().items() if k not in before or before[k] != v}
         found = {"study": _json(study), "trial": _json(frozen.system_attrs)}
+        if self.search.function:  # what it draws is known only now
+            texts = {name: distribution_to_json(d) for name, d in frozen.distributions.items()}
+            found |= {"distributions": texts, "drawn": dict(frozen.params)}
         return {name: held for name, held in found.items() if held}
 
 

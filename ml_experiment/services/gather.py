@@ -122,10 +122,9 @@ def kept_trials(best: Sequence[Trial], keep: str | int, declared: Search) -> set
 def row(layout: Layout, declared: Search, trial: Trial) -> dict[str, Any]:
     """A trial as it stands in its file."""
     result = trial.result
-    known = [p.name for p in declared.parameters if p.name in trial.params]
     entry: dict[str, Any] = {
         "number": result.number,
-        "params": {name: trial.params[name] for name in known},
+        "params": declared.ordered(trial.params),
         "reason": trial.ended.reason,
         "reports": [[step, _plain(value)] for step, value in result.reports],
         "state": "removed" if trial.removed else result.ended,
@@ -139,6 +138,8 @@ def row(layout: Layout, declared: Search, trial: Trial) -> dict[str, Any]:
 def table(layout: Layout, declared: Search, rows: Sequence[Mapping[str, Any]]) -> str:
     """The trials as CSV: number, state, objectives, parameters, why one failed."""
     names = [parameter.name for parameter in declared.parameters]
+    if declared.function:
+        names = sorted({name for entry in rows for name in entry["params"]})
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["trial", "state", *layout.objectives, *names, "reason"])

@@ -225,7 +225,7 @@ def _trial(
     removed: frozenset[int],
 ) -> TrialRow:
     number, params = kept.suggestion.number, kept.suggestion.params
-    named = {p.name: params[p.name] for p in search.parameters if p.name in params}
+    named = search.ordered(params)
     if ended is None:
         return TrialRow(number, "unfinished", {}, named, None)
     values = dict(zip(layout.objectives, ended.result.values, strict=False))

@@ -12,11 +12,11 @@ from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical
 from ml_experiment.placeholders import as_text
 from ml_experiment.plan import Plan, StepPlan
+from ml_experiment.sampling import possible
 from ml_experiment.services import study_edits
 from ml_experiment.services.studies import cases, chosen, studies
 from ml_experiment.services.study_edits import Change
 from ml_experiment.space import Parameter
-from ml_experiment.studies import possible
 
 if TYPE_CHECKING:
     from ml_experiment.adapters.optuna_import import Earlier, Found
@@ -96,6 +96,8 @@ def propose(
     searches = [step.study.searches[label] for label in labels]
     count = min(step.study.counts[label] for label in labels)
     found = optuna_import.read(storage, study)
+    if any(search.function for search in searches):
+        raise UserError("no trial can be taken over where a function draws the space", value=name)
     held = searches[0].enqueued
     spaces = [search.parameters for search in searches]
     taken, left = _sifted(_ordered(found), spaces, held, max(0, count - len(held)), most)

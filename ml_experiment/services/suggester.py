@@ -49,9 +49,10 @@ def main() -> None:
         environ = {**os.environ, **pinned(), MARK: "1"}
         words = [sys.executable, "-m", "ml_experiment.services.suggester"]
         os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
+    answers, sys.stdout = sys.stdout, sys.stderr  # a function that draws a space may print
     studies = Studies()
     for line in sys.stdin:
-        print(json.dumps(studies.answer(json.loads(line))), flush=True)  # noqa: T201
+        print(json.dumps(studies.answer(json.loads(line))), file=answers, flush=True)
 
 
 if __name__ == "__main__":

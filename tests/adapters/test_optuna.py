@@ -163,9 +163,9 @@ def test_samplers_that_cannot_be_made(sampler: str, options: dict[str, Any], tol
 
 
 def test_the_names_that_are_checked_are_those_that_there_are() -> None:
-    from ml_experiment import studies
+    from ml_experiment import sampling
     from ml_experiment.adapters import optuna as optuna_adapter
     from ml_experiment.adapters import optuna_pruning
 
-    assert set(studies.SAMPLERS) == set(optuna_adapter.SAMPLERS)
-    assert set(studies.PRUNERS) == set(optuna_pruning.PRUNERS)
+    assert set(sampling.SAMPLERS) == set(optuna_adapter.SAMPLERS)
+    assert set(sampling.PRUNERS) == set(optuna_pruning.PRUNERS)

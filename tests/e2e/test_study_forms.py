@@ -244,6 +244,55 @@ studies:
 """
 
 
+DRAWN = """\
+name: drawn
+seed: 3
+steps:
+  fit: {call: "fit:fit", outputs: {model: m.txt}, metrics: metrics.json}
+  final: {like: fit, params: tune.best.params}
+studies:
+  tune:
+    step: fit
+    space: draw:draw
+    objectives: {loss: minimize}
+    sampler: {tpe: {n_startup_trials: 4}}
+    trials: 8
+    window: 2
+"""
+DRAW = """\
+def draw(trial):
+    print("not to be taken for an answer")
+    layers = trial.suggest_int("layers", 1, 3)
+    return {"units": [trial.suggest_int(f"units_{i}", 4, 16) for i in range(layers)]}
+"""
+UNITS = """\
+def fit(model, units=(8,)):
+    open(model, "w").write(str(units))
+    return {"loss": abs(sum(units) - 20)}
+"""
+
+
+def test_a_function_draws_the_space(make: Make, tmp_path: Path) -> None:
+    project = make(DRAWN, fit_py=UNITS, draw_py=DRAW)
+    other = project.copy(tmp_path / "other")
+    assert project.ours("run").returncode == 0
+    project.edit("experiment.yaml", "trials: 8", "trials: 12")
+    assert project.ours("run").returncode == 0
+    other.edit("experiment.yaml", "trials: 8", "trials: 12")
+    done = other.call("snakemake", "--cores", "5")
+    assert done.returncode == 0, done.stderr
+    assert rows(project, "tune") == rows(other, "tune")
+    assert len({len(json.loads(t["units"])) for t in rows(project, "tune")}) > 1
+    best = json.loads((project.folder / "results/tune/best.json").read_text())
+    assert (project.folder / "results/final/m.txt").read_text() == str(best["params"]["units"])
+    project.edit("draw.py", "4, 16", "4, 17")
+    assert project.would_run()["tune.trial"] == 12
+    project.edit("draw.py", "suggest_int", "suggest_integer")
+    done = project.ours("run")
+    assert done.returncode == 1
+    assert "draw:draw: AttributeError" in done.stderr
+
+
 def test_trials_of_several_steps(make: Make, tmp_path: Path) -> None:
     project = make(PARTS, steps_py=STEPS)
     other = project.copy(tmp_path / "other")
