@@ -11,9 +11,10 @@ import lineage
 import plan
 import status
 import steps
+import studies
 import tracking
 from bench import main
 
 if __name__ == "__main__":
-    modules = (steps, plan, status, lineage, tracking, hashes, boot, cli)
+    modules = (steps, plan, studies, status, lineage, tracking, hashes, boot, cli)
     sys.exit(main(*((module.__name__, module.measure) for module in modules)))
