@@ -45,8 +45,9 @@ def of_marker(plan: Plan, job: Job, block: int) -> list[str]:
 def metrics(plan: Plan, job: Job, numbers: range) -> list[str]:
     """The metrics files of some trials, of all their replicates."""
     step = plan.steps[trials_name(job.step.folder)]  # the last part of a trial
-    trials = (Job(step, job.case, r, n) for n in numbers for r in step.replicates)
-    return [(plan.metrics(trial) or "").rstrip("/") for trial in trials]
+    study, case, file = step.folder, job.case.label, (step.step.metrics or "").rstrip("/")
+    names = (job_id(study, case, r.label, n) for n in numbers for r in step.replicates)
+    return [f"{plan.results}/{name}/{file}" for name in names]
 
 
 def marker(plan: Plan, job: Job, block: int) -> str:

@@ -283,7 +283,7 @@ class Plan:
         trial = int(slugs["trial"])
         if trial_label(trial) != slugs["trial"] or trial >= planned.trials_of.counts[case]:
             raise KeyError(slugs["trial"])
-        return replace(job, trial=trial)
+        return Job(job.step, job.case, job.replicate, trial)
 
     def path(self, job: Job, file: str) -> str:
         """Where a job writes a file that it declares."""

@@ -97,7 +97,9 @@ class StepRule:
 
     def _input(self, wildcards: Any) -> list[str]:
         """The key first, then the declared inputs."""
-        job = self.job(wildcards)
+        return self._inputs(self.job(wildcards))
+
+    def _inputs(self, job: Job) -> list[str]:
         return [self.plan.key(job), *self.plan.needs(job)]
 
     @property
@@ -192,10 +194,9 @@ class TrialRule(StepRule):
         """The first trials first: others wait for them."""
         return FIRST - int(wildcards.trial)
 
-    def _input(self, wildcards: Any) -> list[str]:
+    def _inputs(self, job: Job) -> list[str]:
         """Key, declared inputs, and the trials that have to end before."""
-        job = self.job(wildcards)
-        return [*super()._input(wildcards), *history.of_trial(self.plan, job)]
+        return [*super()._inputs(job), *history.of_trial(self.plan, job)]
 
     def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """The program with what the trial tries, which is decided now."""
