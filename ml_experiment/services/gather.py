@@ -102,12 +102,29 @@ def ranked(counting: Sequence[Trial], declared: Search) -> list[Trial]:
 def pareto(counting: Sequence[Trial], declared: Search) -> list[Trial]:
     """The trials that no other is better than in one objective without being worse in another."""
     signs = [1.0 if direction == "minimize" else -1.0 for direction in declared.objectives]
-    points = [[s * v for s, v in zip(signs, t.result.values, strict=True)] for t in counting]
-    return [
-        trial
-        for trial, own in zip(counting, points, strict=True)
-        if not any(o != own and all(a <= b for a, b in zip(o, own, strict=True)) for o in points)
-    ]
+    points = [tuple(s * v for s, v in zip(signs, t.result.values, strict=True)) for t in counting]
+    front = _front(points) if len(signs) == 2 else _unbeaten(points)
+    return [trial for trial, own in zip(counting, points, strict=True) if own in front]
+
+
+def _front(points: Sequence[tuple[float, ...]]) -> set[tuple[float, ...]]:
+    """The unbeaten ones of two objectives: by the first, each is better in the second."""
+    front: set[tuple[float, ...]] = set()
+    least = math.inf
+    for one, other in sorted(set(points)):
+        if other < least:
+            front.add((one, other))
+            least = other
+    return front
+
+
+def _unbeaten(points: Sequence[tuple[float, ...]]) -> set[tuple[float, ...]]:
+    """The unbeaten ones of any number of objectives: whoever beats a point sorts before it."""
+    front: list[tuple[float, ...]] = []
+    for own in sorted(set(points)):
+        if not any(all(a <= b for a, b in zip(o, own, strict=True)) for o in front):
+            front.append(own)
+    return set(front)
 
 
 def kept_trials(best: Sequence[Trial], keep: str | int, declared: Search) -> set[int] | None:
