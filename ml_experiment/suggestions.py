@@ -15,7 +15,16 @@ from ml_experiment.asking import Asking
 from ml_experiment.errors import UserError
 from ml_experiment.model import Stop
 from ml_experiment.plan import Case, StudyPlan, trials_name
-from ml_experiment.search import NOTHING, Direction, Layout, chained, identity, made_from
+from ml_experiment.search import (
+    NOTHING,
+    Direction,
+    Layout,
+    Result,
+    Suggestion,
+    chained,
+    identity,
+    made_from,
+)
 from ml_experiment.trials import Ended, Kept
 
 
@@ -98,7 +107,31 @@ class Suggestions:
         suggestion, by = self.asking.suggest(self.layout.folder, self.search, before, results)
         found = Kept(suggestion, made, identity(made, suggestion))
         trials.keep(file, found, by)
+        self._ask_ahead([*before, suggestion], results)
         return found
+
+    def _ask_ahead(self, before: list[Suggestion], results: list[Result]) -> None:
+        """Have the next trial suggested while this one begins.
+
+        A result that is read too early may be that of an earlier run. Then the question is another
+        one when the trial is wanted, and is asked again.
+        """
+        number = len(before)
+        told = len(self.search.told_before(number))
+        if number >= self.plan.counts[self.case.label] or told > len(results) + 1:
+            return
+        try:
+            if told > len(results):
+                if told > len(self._kept):  # with a window of 1: the trial that begins now
+                    return
+                known = self._kept[told - 1].identity
+                came = trials.ended(self.root, self.layout, told - 1, known)
+                if came is None:
+                    return
+                results = [*results, came.result]
+            self.asking.begin(self.layout.folder, self.search, before, results)
+        except UserError:
+            return  # whoever wants the trial is told
 
     def _check_failures(self, seen: int) -> None:
         """Too many trials that failed end a study.

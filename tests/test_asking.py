@@ -65,6 +65,19 @@ def test_several_studies_and_any_place_to_go_on_from(asking: Asking) -> None:
     assert suggest(asking, first, whole[:9], results) == whole[9]
 
 
+def test_what_was_asked_early_changes_nothing(asking: Asking) -> None:
+    declared, other = SEARCHES["tpe"], replace(SEARCHES["tpe"], name="other")
+    whole, others = study(asking, declared, 14), study(asking, other, 6)
+    results = [result(declared, suggestion) for suggestion in whole]
+    wrong = [*results[:4], replace(results[4], values=(99.0,)), *results[5:]]
+    asking.close()
+    for told in (results, wrong):  # as it will be, and as it turns out not to be
+        asking.begin(declared.name, declared, whole[:13], told)
+        asking.begin(other.name, other, others[:2], [result(other, s) for s in others])
+        assert suggest(asking, declared, whole[:13], results) == whole[13]
+        assert study(asking, other, 6) == others
+
+
 def test_a_mistake_is_told_and_the_process_goes_on(asking: Asking) -> None:
     with pytest.raises(UserError, match="did you mean tpe"):
         suggest(asking, replace(SEARCHES["tpe"], sampler="tpee"), [], [])

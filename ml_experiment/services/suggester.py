@@ -52,7 +52,11 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # a function that draws a space may print
     studies = Studies()
     for line in sys.stdin:
-        print(json.dumps(studies.answer(json.loads(line))), file=answers, flush=True)
+        answer = json.dumps(studies.answer(json.loads(line)))
+        try:
+            print(answer, file=answers, flush=True)
+        except BrokenPipeError:  # asked ahead, and nobody wants it any more
+            os._exit(0)
 
 
 if __name__ == "__main__":
