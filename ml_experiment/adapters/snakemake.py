@@ -32,8 +32,8 @@ from ml_experiment.plan import Plan, by_hand_id
 from ml_experiment.suggestions import Suggestions
 
 # Snakemake keeps what it makes of jobs to its end, and Python by itself looks through it for garbage
-# every 700 objects, and again when it ends: together half of the time that planning 5,000 jobs takes,
-# and nothing is found.
+# every 700 objects, and again when it ends: two fifths of the time that planning 5,000 trials took, and
+# nothing is found.
 GARBAGE = 50_000
 
 _opened: list[Experiment] = []
