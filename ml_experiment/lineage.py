@@ -21,6 +21,7 @@ FOUND = "found"  # the state of a record of files that were there without one
 MAKERS = frozenset({"finished", FOUND})  # a job that failed made nothing
 
 RAW = "raw data"
+SUGGESTED = "suggested to the trial by its study"
 OTHER = "another version than any job made"
 HOLDS = "a folder with files that jobs made"
 CHANGED = "changed while the job ran"
@@ -194,7 +195,11 @@ def _origin(
         return File(path, digest, maker, folder, (*unproven, *notes))
     if _latest(everyone, consumer) is not None:
         return File(path, digest, None, None, (OTHER, *notes))
-    return File(path, digest, None, None, (HOLDS if path in known.folders else RAW, *notes))
+    note = HOLDS if path in known.folders else SUGGESTED if _SUGGESTION.search(path) else RAW
+    return File(path, digest, None, None, (note, *notes))
+
+
+_SUGGESTION = re.compile(r"/trial-\d+/suggestion\.json$")
 
 
 def _latest(makers: Iterable[tuple[str, str]], consumer: Record | None) -> str | None:

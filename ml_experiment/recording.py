@@ -97,6 +97,8 @@ class Recorder:
         if self.plan and rule in self.plan.steps:
             job = self.plan.job(rule, wildcards)
         inputs = tuple(map(str, event["input"]))
+        if job is not None and job.trial is not None and self.plan is not None:
+            inputs = (*inputs, self.plan.suggestion(job))
         return Started(
             name=job.id if job else by_hand_id(rule, wildcards),
             rule=rule,

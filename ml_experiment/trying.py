@@ -78,7 +78,8 @@ def products(plan: Plan | None, job: Job | None) -> list[str]:
     """What a trial made that Snakemake does not know of; of the best it is kept."""
     if plan is None or job is None or job.trial is None:
         return []
-    paths = (path.rstrip("/") for path in plan.outputs(job).values())
+    paths = [path.rstrip("/") for path in plan.outputs(job).values()]
+    paths.append(plan.path(job, "reports.txt"))
     return [path for path in paths if (plan.folder / path).exists()]
 
 

@@ -283,3 +283,10 @@ def test_seeds_are_in_their_natural_order() -> None:
     assert sorted(["a", "1", "", "a1b", "a01b", "a10"], key=lineage.natural) == [
         "", "1", "a", "a01b", "a1b", "a10",
     ]  # fmt: skip
+
+
+def test_what_was_suggested_is_no_raw_data() -> None:
+    from ml_experiment import lineage as graphs
+
+    assert graphs._SUGGESTION.search("results/tune/m=a/trial-00007/suggestion.json")
+    assert not graphs._SUGGESTION.search("data/suggestion.json")

@@ -186,10 +186,15 @@ class Sender:
         book, key = self._book, ledger.met(experiment)
         if key in book.sent:
             return
-        for identity, mlflow in tracker.records(experiment).items():
+        try:
+            there = tracker.records(experiment)
+            own = tracker.experiment(experiment)
+        except RefusedError as error:  # no record is the trouble: the server, or its database
+            raise TrackingError(str(error)) from None
+        for identity, mlflow in there.items():
             if f"record:{identity}" not in book.sent:
                 book.complete(f"record:{identity}", mlflow)
-        book.complete(key, tracker.experiment(experiment))
+        book.complete(key, own)
 
     def _line(self, record: Line) -> Line:
         """The run of Snakemake that a record is of; a bare one where its line is lost."""

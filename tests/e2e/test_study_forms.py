@@ -164,6 +164,11 @@ def test_a_shell_script_is_a_trial(many: Project) -> None:
     assert sorted(t["trial"] for t in trials) == list("01234")
     one = json.loads((many.folder / "results/script/trials/00000.json").read_text())
     assert one["reports"] == [[1, 0.5]]
+    lines = (many.folder / ".ml_experiment/records.jsonl").read_text().splitlines()
+    record = next(r for r in map(json.loads, lines) if r["job"] == "script/trial-00000")
+    assert (record["rule"], record["trial"]["state"]) == ("script.trial", "complete")
+    assert "results/script/trial-00000/suggestion.json" in record["inputs"]
+    assert "results/script/trial-00000/reports.txt" in record["outputs"]
 
 
 def test_nothing_is_left_to_do_and_all_is_current(many: Project, tmp_path: Path) -> None:
