@@ -75,7 +75,7 @@ faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200); the tests 
 	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto tests/e2e/test_studies.py -k moment
 
 .PHONY: bench
-bench: $(SETUP)  ## Measure the speed, a quarter of an hour (ARGS="status boot --rounds 5")
+bench: $(SETUP)  ## Measure the speed, about half an hour (ARGS="status boot --rounds 5")
 	@python benchmarks $(ARGS)
 
 # --- What people run after a change -----------------------------------------
