@@ -1,7 +1,7 @@
 """What the Snakefile sees: the plan as rules.
 
 `workflow/rules/experiment.smk` asks `experiment(config)` and declares a rule for each of its
-`rules`, `tables`, `trials`, `histories` and `views` (snakemake_rules.py).
+`rules`, `tables`, `trials`, `histories` and `views` (snakemake_rules.py, snakemake_studies.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from ml_experiment import keys, launch, overrides, sources, staleness, workspace
-from ml_experiment.adapters.snakemake_rules import (
+from ml_experiment.adapters.snakemake_rules import StepRule, TableRule
+from ml_experiment.adapters.snakemake_studies import (
     HistoryRule,
-    StepRule,
     StudyRule,
-    TableRule,
     TrialByHand,
     TrialRule,
     ViewRule,

@@ -11,11 +11,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.project import Make, Project
 from tests.e2e.test_tracking import answers, job_runs
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -64,21 +68,27 @@ def free_port() -> int:
     return port
 
 
+def page_of(project: Project, run: Run, folder: Path, *expected: str) -> tuple[str, str]:
+    """A run on MLflow's page, as `ml-experiment ui` serves it, and what that says."""
+    port = free_port()
+    words = [sys.executable, "-m", "ml_experiment.cli.main", "ui", "--port", str(port)]
+    with served(words, project.folder, folder / "log"):
+        address = f"http://127.0.0.1:{port}"
+        answers(address)
+        path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        shown = _dom(f"{address}/{path}", folder, *expected)
+    return shown, (folder / "log").read_text()
+
+
 @pytest.mark.engine("chromium")
 def test_a_run_on_the_page(finished: Project, tmp_path: Path) -> None:
     project = finished.copy(tmp_path / "small")
     assert project.ours("track").returncode == 0
     (run,) = (r for r in job_runs(project) if r.info.run_name == "fit/method=mean/seed-1")
-    port = free_port()
-    words = [sys.executable, "-m", "ml_experiment.cli.main", "ui", "--port", str(port)]
-    with served(words, project.folder, tmp_path / "log"):
-        address = f"http://127.0.0.1:{port}"
-        answers(address)
-        path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        shown = _dom(f"{address}/{path}", tmp_path, "724125127", "draw")
+    shown, told = page_of(project, run, tmp_path, "724125127", "draw")
     for expected in ("4.997", "results/prepare/table.csv", "ml_experiment.seed"):
         assert expected in shown
-    assert f"page will be at {address}" in (tmp_path / "log").read_text()
+    assert "page will be at http://127.0.0.1:" in told
 
 
 @pytest.mark.engine("chromium", "optuna_dashboard")
@@ -89,13 +99,7 @@ def test_a_study_on_both_pages(make: Make, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     best = json.loads((project.folder / "results/tune/best.json").read_text())
     (run,) = (r for r in job_runs(project) if r.info.run_name == f"tune/trial-{best['number']:05d}")
-    port = free_port()
-    words = [sys.executable, "-m", "ml_experiment.cli.main", "ui", "--port", str(port)]
-    with served(words, project.folder, tmp_path / "log"):
-        address = f"http://127.0.0.1:{port}"
-        answers(address)
-        path = f"#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-        shown = _dom(f"{address}/{path}", tmp_path, "ml_experiment.trial", "loss")
+    shown, _ = page_of(project, run, tmp_path, "ml_experiment.trial", "loss")
     assert str(best["params"]["rate"])[:8] in shown
 
     port = free_port()
