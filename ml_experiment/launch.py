@@ -16,7 +16,7 @@ from typing import Any
 
 from ml_experiment import placeholders, seeds
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import canonical
+from ml_experiment.hashing import canonical, of_text
 from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan
 
@@ -177,6 +177,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     }
     if resumed:
         boot["resumed"] = True
+    if job.step.step.seeding == "full" and plan.is_many(job.step):
+        boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
     called = job.case.work.call is not None
     shown: dict[str, Any] = {"seed": given["seed"]} if called else dict(given)
     if job.step.trials_of is not None:

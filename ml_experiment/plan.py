@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,10 @@ class Plan:
         for trial in step.trials(case):
             for replicate in step.replicates:
                 yield Job(step, case, replicate, trial)
+
+    def is_many(self, step: StepPlan) -> bool:
+        """Whether a step has more than one job."""
+        return next(islice(self.jobs(step), 1, None), None) is not None
 
     @cached_property
     def only_searched(self) -> frozenset[str]:

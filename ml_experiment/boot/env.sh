@@ -20,4 +20,5 @@ export PYTHONHASHSEED=$2 # one for the whole experiment, so that a warm server c
 export PYTHONPATH="$_boot${PYTHONPATH:+:$PYTHONPATH}"
 export ML_EXPERIMENT_R_PROFILE_USER="${R_PROFILE_USER:-}" R_PROFILE_USER="$_boot/Rprofile"
 if [ -n "${3:-}" ]; then export PATH="$3:$PATH"; fi
+if [ -n "${ML_EXPERIMENT_WARM:-}" ]; then . "$_boot/warm.sh"; fi # see there
 unset _boot

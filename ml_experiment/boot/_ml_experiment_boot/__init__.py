@@ -33,6 +33,7 @@ class Boot:
         self.watch = Watch()
         self.generators = Generators(settings, self.complain)
         self.process = Process(settings.main, self.write)
+        self.learned: str | None = None  # where a warm server looks for what is imported
 
     def complain(self, what: str) -> None:
         """Note a problem for the report, and say it in one sentence."""
@@ -52,7 +53,10 @@ class Boot:
         try:
             from . import report  # only now, for most of a job's processes are short
 
-            report.append(path, report.collect(self))
+            line = report.collect(self)
+            report.append(path, line)
+            if self.learned and self.process.role == "main" and not line["exit"]["code"]:
+                report.learn(self.learned)
         except Exception as error:  # noqa: BLE001  (the program's exit status is its own)
             _say("the boot report %s could not be written: %s." % (path, error))
 
@@ -65,8 +69,9 @@ def boot(environ: MutableMapping[str, str]) -> None:
     """
     if Boot.current is not None and Boot.current.process.pid == os.getpid():
         return  # two boot folders on PYTHONPATH
+    learned = environ.pop("ML_EXPERIMENT_LEARN", None)
     try:
-        start(environ[VARIABLE], environ)
+        start(environ[VARIABLE], environ).learned = learned
     except SettingsError as error:
         _say("%s cannot be used, so nothing is run: %s." % (VARIABLE, error))
         os._exit(1)

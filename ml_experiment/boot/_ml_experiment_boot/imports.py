@@ -78,6 +78,19 @@ def imported(directory: str) -> dict[str, Any]:
     }
 
 
+def installed() -> list[str]:
+    """The modules of installed distributions that are imported, in the order of their import."""
+    found = []
+    for name, module in sys.modules.copy().items():
+        try:
+            file = object.__getattribute__(module, "__dict__").get("__file__")
+        except AttributeError:
+            continue
+        if isinstance(file, str) and any(part in file for part in _INSTALLED):
+            found.append(name)
+    return found
+
+
 def _files(directory: str) -> Iterator[tuple[str, str]]:
     """Each imported module that has a file, by name, so that packages precede their modules."""
     for name, module in sorted(sys.modules.copy().items()):

@@ -77,6 +77,19 @@ def collect(boot: Boot) -> dict[str, Any]:
     }
 
 
+def learn(path: str) -> None:
+    """Tell a warm server, in a file of its own, what a program like this one imports.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    told = {"modules": imports.installed(), "python": [sys.executable, sys.version]}
+    temporary = "%s.%d" % (path, os.getpid())
+    with open(temporary, "w", encoding="utf-8") as stream:
+        json.dump(told, stream)
+    os.replace(temporary, path)
+
+
 def append(path: str, line: dict[str, Any]) -> None:
     """Add one line to the report, so that processes writing at once do not mix.
 

@@ -1,0 +1,458 @@
+"""A server of warm processes: `python warm.py FOLDER LIST`, started by warm.sh.
+
+It imports the modules that LIST names, all of installed distributions, and forks for each program
+it is asked to run: a fresh process with the environment, arguments, folder and standard streams
+that the program would have had, in a process group of its own. It ends when nobody holds
+`FOLDER/../alive` open for writing any more, kills what it has forked then, and after five minutes
+without work. What it will not do it says in FOLDER/cold, and ends: programs then start as usual.
+
+A fork inherits memory, but no threads and no GPU: a server that has touched CUDA forks nothing, nor
+one with other threads than those of OpenBLAS and jemalloc (pyarrow's), which have handlers for forks.
+
+Standard library only, Python 3.8 and later, Linux.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+    from typing import Any, NoReturn
+
+IDLE = 300.0  # seconds
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_ending: list[int] = []  # in a program that has ended: its exit status, negative for a signal
+
+
+class RefusedError(Exception):
+    """Programs must start cold; the message is a clause that says why."""
+
+
+class Request:
+    """A program that waits to be run.
+
+    Attributes:
+        pid: of the shell that asks.
+        reply: where it listens.
+        program, environ, directory: what is to be run.
+        descriptors: what the shell has open for talking to us.
+    """
+
+    def __init__(self, folder: str, pid: int) -> None:
+        self.pid = pid
+        self.reply = os.open(os.path.join(folder, str(pid)), os.O_WRONLY | os.O_NONBLOCK)
+        with open(os.path.join(folder, "%d.job" % pid), "rb") as stream:
+            words = [os.fsdecode(word) for word in stream.read().split(b"\0")[:-1]]
+        count = int(words[0])
+        self.directory = words[1]
+        self.descriptors = set(map(int, words[2:4]))
+        self.program = words[4 : 4 + count]
+        pairs = (word.partition("=") for word in words[4 + count :])
+        self.environ = {name: value for name, _, value in pairs if _is_of_program(name)}
+        self.environ["_"] = self.program[0]
+
+    def answer(self, text: str) -> None:
+        """One line to the shell, which may be gone."""
+        try:
+            os.write(self.reply, (text + "\n").encode())
+        except OSError:
+            pass
+
+    def check(self, drawn: dict[str, Any]) -> None:
+        """Raise RefusedError where the program would not see what it should."""
+        if drawn and _seed(self.environ) != _seed(os.environ):
+            raise RefusedError("an import draws random numbers, and this program has another seed")
+        if os.path.realpath(self.directory) != os.getcwd():
+            raise RefusedError("it runs in another folder than the server, %s" % self.directory)
+        for entry in os.listdir("/proc/%d/fd" % self.pid):
+            number = int(entry)
+            if number < 3 or number in self.descriptors or _closes(self.pid, number):
+                continue
+            if _target(self.pid, number) != _target(os.getpid(), number):  # else both inherit it
+                raise RefusedError("it has file descriptor %d open" % number)
+
+
+def main(folder: str, listed: str) -> None:
+    """Import, then serve until the run ends."""
+    atexit.register(_end)  # before any import, so that it is the last to be called
+    try:
+        drawn = _import(listed)
+        _check_fork()
+    except RefusedError as refused:
+        _decline(folder, str(refused))
+        return
+    gc.collect()
+    gc.freeze()  # what is here already is never garbage of a program
+    request = _serve(folder, drawn)
+    if request is not None:
+        _run(request, drawn)
+
+
+def _import(listed: str) -> dict[str, Any]:
+    """Import what the list names, as the program that this server was started for would.
+
+    Returns:
+        The states of the random generators that an import has drawn from, by module; under ""
+        how many generators of NumPy were made.
+    """
+    with open(listed, encoding="utf-8") as stream:
+        known = json.load(stream)
+    if known.get("python") != [sys.executable, sys.version]:
+        os.unlink(listed)  # to be learned anew
+        raise RefusedError("what it imports was seen under another Python")
+    from _ml_experiment_boot import Boot
+
+    boot = Boot.current
+    if boot is None:
+        raise RefusedError("it is not seeded")
+    boot.process.retired = True  # no report: this is no program
+    for name in known["modules"]:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:  # noqa: BLE001, PERF203  (whatever it is, a program should meet it)
+            raise RefusedError("importing %s failed: %r" % (name, error)) from None
+    drawn: dict[str, Any] = {}
+    if boot.generators.children.created:
+        drawn[""] = boot.generators.children.created
+    for generator in boot.generators.seen.values():
+        if not generator.untouched():
+            module = sys.modules[generator.module]
+            get = {"random": "getstate", "numpy": "get_state"}.get(generator.name)
+            if get is None:
+                raise RefusedError("an import draws random numbers from %s" % generator.name)
+            drawn[generator.module] = getattr(module, get)()
+    return drawn
+
+
+def _check_fork() -> None:
+    """Raise RefusedError where a fork would not be safe."""
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
+        names = sorted(thread.name for thread in threading.enumerate()[1:])
+        raise RefusedError("an import starts threads (%s)" % ", ".join(names))
+    from _ml_experiment_boot import machine
+
+    pools = [row for row in machine.blas() if "openblas" in row["library"]]
+    allowed = 1 + sum((row["threads"] or 1) - 1 for row in pools)
+    running = [name for name in _threads() if name != "jemalloc_bg_thd"]
+    if len(running) > allowed:
+        raise RefusedError("an import starts native threads (%s)" % ", ".join(sorted(running)))
+    for entry in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink("/proc/self/fd/" + entry)
+        except OSError:
+            continue
+        if target.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri")):
+            raise RefusedError("an import opens a GPU")
+
+
+def _threads() -> list[str]:
+    """The names of this process's threads, as the kernel has them."""
+    names = []
+    for number in os.listdir("/proc/self/task"):
+        with open("/proc/self/task/%s/comm" % number, encoding="utf-8") as stream:
+            names.append(stream.read().strip())
+    return names
+
+
+def _serve(folder: str, drawn: dict[str, Any]) -> Request | None:
+    """Fork for each request: in the child its request, None at the server's end."""
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    path = os.path.join(folder, "requests")
+    os.mkfifo(path + ".new", 0o600)
+    # Opened for both: it is never at its end, though no shell has it open.
+    requests = os.open(path + ".new", os.O_RDWR)
+    os.replace(path + ".new", path)
+    alive = os.open(os.path.join(os.path.dirname(folder), "alive"), os.O_RDONLY | os.O_NONBLOCK)
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
+    poll.register(wake, select.POLLIN)
+    poll.register(alive, 0)  # its end only
+    running: dict[int, Request] = {}
+    text = b""
+    while True:
+        events = dict(poll.poll(None if running else IDLE * 1000))
+        if alive in events or (not events and not _was_asked(folder, requests)):
+            _kill(running)
+            return None
+        if wake in events:
+            os.read(wake, 4096)
+        for pid in _lost(events, running):
+            _kill({pid: running[pid]})
+        _reap(poll, running)
+        if requests in events:
+            *lines, text = (text + os.read(requests, 4096)).split(b"\n")
+            for line in lines:
+                request = _begun(folder, int(line), running, poll, drawn)
+                if request is not None:
+                    signal.set_wakeup_fd(-1)
+                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                    for descriptor in (wake, woken, requests, alive):
+                        os.close(descriptor)
+                    for other in running.values():
+                        os.close(other.reply)
+                    return request
+
+
+def _begun(
+    folder: str,
+    number: int,
+    running: dict[int, Request],
+    poll: select.poll,
+    drawn: dict[str, Any],
+) -> Request | None:
+    """Fork for one request: it is returned in the child alone."""
+    try:
+        request = Request(folder, number)
+    except (OSError, ValueError, IndexError):
+        return None  # the shell has been killed meanwhile
+    try:
+        request.check(drawn)
+    except (RefusedError, OSError) as refused:
+        _note(folder, str(refused))
+        request.answer("cold")
+        os.close(request.reply)
+        return None
+    pid = os.fork()
+    if pid == 0:
+        os.setpgid(0, 0)
+        return request
+    try:
+        os.setpgid(pid, pid)  # whoever of the two comes first
+    except OSError:
+        pass
+    request.answer(str(pid))
+    running[pid] = request
+    poll.register(request.reply, 0)  # POLLERR: nobody listens any more
+    return None
+
+
+def _lost(events: dict[int, int], running: dict[int, Request]) -> list[int]:
+    """The processes whose shell has been killed."""
+    return [pid for pid, request in running.items() if request.reply in events]
+
+
+def _reap(poll: select.poll, running: dict[int, Request]) -> None:
+    """Tell the shells of the processes that have ended how they have."""
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        request = running.pop(pid, None)
+        if request is None:
+            continue
+        signalled = os.WIFSIGNALED(status)
+        code = 128 + os.WTERMSIG(status) if signalled else os.WEXITSTATUS(status)
+        request.answer(str(code))
+        poll.unregister(request.reply)
+        os.close(request.reply)
+
+
+def _was_asked(folder: str, requests: int) -> bool:
+    """Go out of service, so that no shell begins to wait; whether one has just before."""
+    _decline(folder, "")
+    return bool(select.select([requests], [], [], 0.2)[0])
+
+
+def _kill(running: dict[int, Request]) -> None:
+    for pid in running:
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except OSError:  # noqa: PERF203
+            pass
+
+
+def _decline(folder: str, why: str) -> None:
+    _note(folder, why)
+    temporary = os.path.join(folder, "cold.tmp")
+    with open(temporary, "w", encoding="utf-8") as stream:
+        stream.write(why + "\n")
+    os.replace(temporary, os.path.join(folder, "cold"))
+
+
+def _note(folder: str, why: str) -> None:
+    """Keep the reason for the executor, which says it with --verbose."""
+    if why:
+        with open(os.path.join(os.path.dirname(folder), "reasons"), "a", encoding="utf-8") as file:
+            file.write(why + "\n")
+
+
+def _is_of_program(name: str) -> bool:
+    """Whether a variable of the shell is one that the program would have had."""
+    ours = ("BASH_ENV", "ML_EXPERIMENT_BASH_ENV", "ML_EXPERIMENT_WARM", "_")
+    return name not in ours and not name.startswith("BASH_FUNC_")
+
+
+def _seed(environ: Mapping[str, str]) -> list[Any]:
+    settings = json.loads(environ["ML_EXPERIMENT_BOOT"])
+    return [settings.get(key) for key in ("root", "stream", "replicate", "seeding")]
+
+
+def _target(pid: int, number: int) -> str:
+    try:
+        return os.readlink("/proc/%d/fd/%d" % (pid, number))
+    except OSError:
+        return ""
+
+
+def _closes(pid: int, number: int) -> bool:
+    """Whether a program that the process starts does not get the descriptor."""
+    try:
+        with open("/proc/%d/fdinfo/%d" % (pid, number), encoding="ascii") as stream:
+            flags = next(line for line in stream if line.startswith("flags:")).split()[1]
+    except FileNotFoundError:
+        return True  # closed meanwhile: it was the one that listed the folder
+    return bool(int(flags, 8) & os.O_CLOEXEC)
+
+
+# --- In the child -----------------------------------------------------------
+
+
+def _run(request: Request, drawn: dict[str, Any]) -> NoReturn:
+    """Be the program: what Python does with a script, in a process that has its imports."""
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        path = "/proc/%d/fd/%d" % (request.pid, number)
+        opened = os.open(path, flags | (os.O_APPEND if number else 0))
+        os.dup2(opened, number)
+        os.close(opened)
+    os.close(request.reply)
+    os.environ.clear()
+    os.environ.update(request.environ)
+    time.tzset()
+    script, arguments = request.program[1], request.program[2:]
+    sys.argv = [script, *arguments]
+    setattr(sys, "orig_argv", list(request.program))  # noqa: B010  (Python 3.10 and later know it)
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+    status = _status_of(script, drawn)
+    _ending.append(status)
+    raise SystemExit(abs(status))  # not `sys.exit`, which the boot report has an eye on
+
+
+def _status_of(script: str, drawn: dict[str, Any]) -> int:
+    """Run a script as `__main__`, and its exit status, as Python has it."""
+    try:
+        import _ml_experiment_boot
+
+        _ml_experiment_boot.boot(os.environ)
+        _restore(drawn)
+        _execute(script)
+    except SystemExit as left:
+        return _left(left.code)
+    except BaseException as error:  # noqa: BLE001  (as Python itself does)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        _report(error, trace)
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _restore(drawn: dict[str, Any]) -> None:
+    """Leave the random generators as the imports would have left them: the seed is the same."""
+    from _ml_experiment_boot import Boot
+
+    for name, state in drawn.items():
+        if not name and Boot.current is not None:
+            Boot.current.generators.children.created = state
+        elif name:
+            getattr(sys.modules[name], "setstate" if name == "random" else "set_state")(state)
+
+
+def _execute(script: str) -> None:
+    from importlib.machinery import SourceFileLoader
+    from types import ModuleType
+
+    path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
+    module: Any = ModuleType("__main__")
+    module.__file__ = path
+    module.__loader__ = SourceFileLoader("__main__", path)
+    module.__builtins__ = sys.modules["builtins"]
+    module.__cached__ = None
+    sys.modules["__main__"] = module
+    try:
+        with open(script, "rb") as stream:
+            source = stream.read()
+    except OSError as error:
+        sys.stderr.write(
+            "%s: can't open file %r: [Errno %s] %s\n"
+            % (sys.executable, path, error.errno, error.strerror)
+        )
+        sys.exit(2)
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+    del module.__file__, module.__cached__  # as Python does when a script has come to its end
+
+
+def _report(error: BaseException, trace: TracebackType | None) -> None:
+    """What Python does with an exception that nobody has caught."""
+    error = error.with_traceback(trace)
+    last: Any = sys
+    last.last_type, last.last_value, last.last_traceback = type(error), error, trace
+    if sys.version_info >= (3, 12):
+        last.last_exc = error
+    sys.excepthook(type(error), error, trace)
+
+
+def _left(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(str(code) + "\n")
+    return 1
+
+
+def _end() -> None:
+    """Leave as Python leaves, but without taking apart what was there before the program.
+
+    The program's own modules go, so that files which they have left open are written.
+    """
+    if not _ending:
+        return
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        sys.__dict__.pop(name, None)
+    below = os.path.join(os.getcwd(), "")
+    for name, module in reversed(list(sys.modules.items())):
+        file = getattr(module, "__file__", None) or ""
+        if name == "__main__" or (file.startswith(below) and "-packages" not in file):
+            _clear(vars(module))
+    gc.collect()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(120)
+    if _ending[0] < 0:
+        signal.signal(-_ending[0], signal.SIG_DFL)
+        os.kill(os.getpid(), -_ending[0])
+    os._exit(_ending[0])
+
+
+def _clear(values: dict[str, Any]) -> None:
+    """Let a module's values go, one by one and private ones first, as Python does in the end.
+
+    The garbage collector would end a text file and the file below it in any order, and lose text.
+    """
+    for private in (True, False):
+        for name in list(values):
+            if name != "__builtins__" and (name.startswith("_") or not private):
+                values[name] = None
+
+
+if __name__ == "__main__":
+    sys.path[0] = _HERE
+    main(*sys.argv[1:])

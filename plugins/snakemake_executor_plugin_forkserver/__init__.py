@@ -1,0 +1,5 @@
+"""Snakemake's local executor, with warm servers for Python: `snakemake -e forkserver --cores N`."""
+
+from snakemake_executor_plugin_forkserver.executor import Executor, common_settings
+
+__all__ = ["Executor", "common_settings"]

@@ -1,0 +1,75 @@
+"""The folder of a run's warm servers, and the guard that ends the run's processes with it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+GUARD = Path(__file__).with_name("guard.py")
+LEARNED = Path(".ml_experiment/warm")
+KEPT = 50  # lists of imports, of as many versions of steps
+
+
+class Run:
+    """What one run of Snakemake holds open.
+
+    Servers watch the FIFO `alive`, the guard its standard input; both see the end of this process,
+    however it comes.
+
+    Args:
+        workspace: the folder that Snakemake runs in.
+    """
+
+    def __init__(self, workspace: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="ml-experiment-"))
+        self._alive = -1
+        if (Path(workspace) / LEARNED.parent).is_dir():  # an experiment's
+            self._offer(Path(workspace) / LEARNED)
+        os.environ["ML_EXPERIMENT_RUN"] = mark = secrets.token_hex(8)
+        environ = {name: value for name, value in os.environ.items() if name != "ML_EXPERIMENT_RUN"}
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), mark, str(self.folder)],
+            stdin=subprocess.PIPE,
+            env=environ,
+            start_new_session=True,  # Ctrl-C is for Snakemake
+        )
+
+    def _offer(self, learned: Path) -> None:
+        learned.mkdir(exist_ok=True)
+        lists = sorted(learned.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name))
+        for old in lists[:-KEPT]:
+            old.unlink(missing_ok=True)
+        (self.folder / "learned").symlink_to(learned)
+        alive = self.folder / "alive"
+        os.mkfifo(alive, 0o600)
+        self._alive = os.open(alive, os.O_RDWR | os.O_CLOEXEC)
+        os.environ["ML_EXPERIMENT_WARM"] = str(self.folder)
+
+    def end(self, *, kill: bool) -> list[str]:
+        """End the servers, and with `kill` every process of the run.
+
+        Returns:
+            Why programs were started cold, each reason once.
+        """
+        os.environ.pop("ML_EXPERIMENT_WARM", None)
+        try:
+            told = (self.folder / "reasons").read_text("utf-8").splitlines()
+        except FileNotFoundError:
+            told = []
+        if self._alive >= 0:
+            os.close(self._alive)
+        assert self._guard.stdin is not None
+        try:
+            self._guard.stdin.write(b"" if kill else b"done")
+            self._guard.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self._guard.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+        return sorted(set(told))
