@@ -60,7 +60,9 @@ _warm_ask() {
   for signal in TERM INT HUP; do
     trap '[ -z "$child" ] || kill -'"$signal"' -- "-$child" 2> /dev/null' "$signal"
   done
-  echo "$BASHPID" 1<> "$server/requests" # last: what is open from here on is what the program sees
+  # Last, for the server looks at once at what is open here; and in a shell of its own, for the
+  # redirection must not be this one's standard output even for a moment.
+  (echo "${reply##*/}" 1<> "$server/requests")
   until read -r -t 1 -u "$listen" child; do
     if ! kill -0 "$(< "$server/pid")" 2> /dev/null; then child=cold; fi
     if [ -n "$child" ]; then break; fi
