@@ -22,17 +22,15 @@ import os
 import select
 import signal
 import sys
-import time
+
+from _ml_experiment_boot import Boot, machine, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
-    from typing import Any, NoReturn
+    from typing import Any
 
 IDLE = 300.0  # seconds
-_HERE = os.path.dirname(os.path.abspath(__file__))
-_ending: list[int] = []  # in a program that has ended: its exit status, negative for a signal
 
 
 class RefusedError(Exception):
@@ -77,6 +75,10 @@ class Request:
             raise RefusedError("it runs in another folder than the server, %s" % self.directory)
         for entry in os.listdir("/proc/%d/fd" % self.pid):
             number = int(entry)
+            if number < 3 and _target(self.pid, number).startswith("socket:"):
+                raise RefusedError(
+                    "a socket, which cannot be opened again, is its stream %d" % number
+                )
             if number < 3 or number in self.descriptors or _closes(self.pid, number):
                 continue
             if _target(self.pid, number) != _target(os.getpid(), number):  # else both inherit it
@@ -85,7 +87,7 @@ class Request:
 
 def main(folder: str, listed: str) -> None:
     """Import, then serve until the run ends."""
-    atexit.register(_end)  # before any import, so that it is the last to be called
+    atexit.register(program.end)  # before any import, so that it is the last to be called
     try:
         drawn = _import(listed)
         _check_fork()
@@ -96,7 +98,8 @@ def main(folder: str, listed: str) -> None:
     gc.freeze()  # what is here already is never garbage of a program
     request = _serve(folder, drawn)
     if request is not None:
-        _run(request, drawn)
+        os.close(request.reply)
+        program.run(request.program, request.environ, request.pid, drawn)
 
 
 def _import(listed: str) -> dict[str, Any]:
@@ -111,8 +114,6 @@ def _import(listed: str) -> dict[str, Any]:
     if known.get("python") != [sys.executable, sys.version]:
         os.unlink(listed)  # to be learned anew
         raise RefusedError("what it imports was seen under another Python")
-    from _ml_experiment_boot import Boot
-
     boot = Boot.current
     if boot is None:
         raise RefusedError("it is not seeded")
@@ -141,7 +142,6 @@ def _check_fork() -> None:
     if threading is not None and threading.active_count() > 1:
         names = sorted(thread.name for thread in threading.enumerate()[1:])
         raise RefusedError("an import starts threads (%s)" % ", ".join(names))
-    from _ml_experiment_boot import machine
 
     pools = [row for row in machine.blas() if "openblas" in row["library"]]
     allowed = 1 + sum((row["threads"] or 1) - 1 for row in pools)
@@ -319,140 +319,7 @@ def _closes(pid: int, number: int) -> bool:
     return bool(int(flags, 8) & os.O_CLOEXEC)
 
 
-# --- In the child -----------------------------------------------------------
-
-
-def _run(request: Request, drawn: dict[str, Any]) -> NoReturn:
-    """Be the program: what Python does with a script, in a process that has its imports."""
-    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-        path = "/proc/%d/fd/%d" % (request.pid, number)
-        opened = os.open(path, flags | (os.O_APPEND if number else 0))
-        os.dup2(opened, number)
-        os.close(opened)
-    os.close(request.reply)
-    os.environ.clear()
-    os.environ.update(request.environ)
-    time.tzset()
-    script, arguments = request.program[1], request.program[2:]
-    sys.argv = [script, *arguments]
-    setattr(sys, "orig_argv", list(request.program))  # noqa: B010  (Python 3.10 and later know it)
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
-    status = _status_of(script, drawn)
-    _ending.append(status)
-    raise SystemExit(abs(status))  # not `sys.exit`, which the boot report has an eye on
-
-
-def _status_of(script: str, drawn: dict[str, Any]) -> int:
-    """Run a script as `__main__`, and its exit status, as Python has it."""
-    try:
-        import _ml_experiment_boot
-
-        _ml_experiment_boot.boot(os.environ)
-        _restore(drawn)
-        _execute(script)
-    except SystemExit as left:
-        return _left(left.code)
-    except BaseException as error:  # noqa: BLE001  (as Python itself does)
-        trace = error.__traceback__
-        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-            trace = trace.tb_next
-        _report(error, trace)
-        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-    return 0
-
-
-def _restore(drawn: dict[str, Any]) -> None:
-    """Leave the random generators as the imports would have left them: the seed is the same."""
-    from _ml_experiment_boot import Boot
-
-    for name, state in drawn.items():
-        if not name and Boot.current is not None:
-            Boot.current.generators.children.created = state
-        elif name:
-            getattr(sys.modules[name], "setstate" if name == "random" else "set_state")(state)
-
-
-def _execute(script: str) -> None:
-    from importlib.machinery import SourceFileLoader
-    from types import ModuleType
-
-    path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
-    module: Any = ModuleType("__main__")
-    module.__file__ = path
-    module.__loader__ = SourceFileLoader("__main__", path)
-    module.__builtins__ = sys.modules["builtins"]
-    module.__cached__ = None
-    sys.modules["__main__"] = module
-    try:
-        with open(script, "rb") as stream:
-            source = stream.read()
-    except OSError as error:
-        sys.stderr.write(
-            "%s: can't open file %r: [Errno %s] %s\n"
-            % (sys.executable, path, error.errno, error.strerror)
-        )
-        sys.exit(2)
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    del module.__file__, module.__cached__  # as Python does when a script has come to its end
-
-
-def _report(error: BaseException, trace: TracebackType | None) -> None:
-    """What Python does with an exception that nobody has caught."""
-    error = error.with_traceback(trace)
-    last: Any = sys
-    last.last_type, last.last_value, last.last_traceback = type(error), error, trace
-    if sys.version_info >= (3, 12):
-        last.last_exc = error
-    sys.excepthook(type(error), error, trace)
-
-
-def _left(code: Any) -> int:
-    if code is None:
-        return 0
-    if isinstance(code, int):
-        return code & 0xFF
-    sys.stderr.write(str(code) + "\n")
-    return 1
-
-
-def _end() -> None:
-    """Leave as Python leaves, but without taking apart what was there before the program.
-
-    The program's own modules go, so that files which they have left open are written.
-    """
-    if not _ending:
-        return
-    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
-        sys.__dict__.pop(name, None)
-    below = os.path.join(os.getcwd(), "")
-    for name, module in reversed(list(sys.modules.items())):
-        file = getattr(module, "__file__", None) or ""
-        if name == "__main__" or (file.startswith(below) and "-packages" not in file):
-            _clear(vars(module))
-    gc.collect()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:
-        os._exit(120)
-    if _ending[0] < 0:
-        signal.signal(-_ending[0], signal.SIG_DFL)
-        os.kill(os.getpid(), -_ending[0])
-    os._exit(_ending[0])
-
-
-def _clear(values: dict[str, Any]) -> None:
-    """Let a module's values go, one by one and private ones first, as Python does in the end.
-
-    The garbage collector would end a text file and the file below it in any order, and lose text.
-    """
-    for private in (True, False):
-        for name in list(values):
-            if name != "__builtins__" and (name.startswith("_") or not private):
-                values[name] = None
-
-
 if __name__ == "__main__":
-    sys.path[0] = _HERE
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # this folder, which must hide no module; what is needed of it is loaded
     main(*sys.argv[1:])

@@ -52,8 +52,14 @@ _warm_ask() {
     return
   fi
   exec {talk}<> "$reply" {listen}< "$reply" # for both first: neither waits for the server then
-  until [ -p "$server/requests" ] || [ -e "$server/cold" ]; do # it is importing
+  until [ -p "$server/requests" ]; do # it is importing
     read -r -t 0.05 -u "$talk" child || :
+    if [ -e "$server/pid" ] && ! kill -0 "$(< "$server/pid")" 2> /dev/null; then
+      exec {talk}>&- {listen}<&-
+      rm -f "$reply"
+      command "$@"
+      return
+    fi
   done
   { printf '%s\0' "$#" "$PWD" "$talk" "$listen" "$@" && env -0; } > "$reply.job"
   traps=$(trap -p TERM INT HUP)

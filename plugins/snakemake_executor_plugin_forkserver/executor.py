@@ -12,24 +12,18 @@ import os
 import sys
 
 from snakemake.executors import local
-from snakemake_interface_executor_plugins.settings import CommonSettings
 
 from snakemake_executor_plugin_forkserver.run import Run
 
-common_settings = CommonSettings(
-    non_local_exec=False,
-    implies_no_shared_fs=False,
-    job_deploy_sources=False,
-    pass_envvar_declarations_to_cmd=True,
-    auto_deploy_default_storage_provider=False,
-)
+common_settings = local.common_settings
 
 
 def is_known() -> bool:
     """Whether Snakemake's local executor is as it was when this was written."""
-    methods = ("__post_init__", "cancel", "shutdown")
-    found = [inspect.signature(getattr(local.Executor, name, is_known)) for name in methods]
-    return all(list(signature.parameters) == ["self"] for signature in found)
+    methods = (
+        getattr(local.Executor, name, None) for name in ("__post_init__", "cancel", "shutdown")
+    )
+    return all(m is not None and list(inspect.signature(m).parameters) == ["self"] for m in methods)
 
 
 class Executor(local.Executor):  # type: ignore[misc]  # Snakemake has no types

@@ -48,6 +48,7 @@ def fit(model, x=0.5, trial=0):
     assert not [name for name in names if name in os.environ]
     left = open(model, "w")  # never closed
     left.write(f"{x} {random.random()} {np.random.rand()} {np.random.default_rng().random()} {sys.argv}")
+    left.write(str([path.replace(os.getcwd(), ".") for path in sys.path]))
     fit.left = left
     print("warm" if os.getpgrp() == os.getpid() else "cold")
     if trial == 3:
@@ -55,10 +56,11 @@ def fit(model, x=0.5, trial=0):
     return {"score": (x - 0.3) ** 2}
 """
 SCRIPT = """\
-import sys
+import os, sys
 import numpy
 if __name__ == "__main__":
-    open(sys.argv[1], "w").write(f"{numpy.random.rand()} {sys.path[0] == sys.path[0].rstrip('/')}")
+    path = [each.replace(os.getcwd(), ".") for each in sys.path]
+    open(sys.argv[1], "w").write(f"{numpy.random.rand()} {path}")
     print(__file__[-9:], sys.argv[2:])
 """
 SLEEP = """\
@@ -146,13 +148,15 @@ steps:
     project = make(experiment, sleep_py=SLEEP)
     if learned:
         run(project, "forkserver")
-    pids = tmp_path / "pids"
+    pids, folders = tmp_path / "pids", tmp_path / "folders"
     pids.mkdir()
+    folders.mkdir()
     # the same code, so that what was learned holds, and other arguments
     project.edit("experiment.yaml", "{replicate}", f"{{replicate}} {pids}/{{replicate}}")
     running = subprocess.Popen(
         [sys.executable, "-m", "snakemake", "--cores", "2", "-e", "forkserver"],
         cwd=project.folder,
+        env={**os.environ, "TMPDIR": str(folders)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -169,7 +173,11 @@ steps:
         time.sleep(0.1)
     assert not alive(jobs)
     running.wait(timeout=30)
-    assert not alive(jobs)
+    until = time.monotonic() + 30
+    while (list(folders.glob("ml-experiment-*")) or of_run(folders)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not list(folders.glob("ml-experiment-*"))
+    assert not of_run(folders)
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -182,6 +190,18 @@ def alive(pids: list[int]) -> list[int]:
             continue
         if state != "Z":
             found.append(pid)
+    return found
+
+
+def of_run(folders: Path) -> list[str]:
+    """What processes that were started with this TMPDIR are: servers, guard, shells, programs."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"TMPDIR={folders}\0".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text())
+        except OSError:
+            continue
     return found
 
 

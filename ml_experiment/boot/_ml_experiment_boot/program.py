@@ -1,0 +1,150 @@
+"""A program in a process that a warm server has forked: how it begins, and how it ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import time
+from importlib.machinery import SourceFileLoader
+from types import ModuleType
+
+from . import Boot, boot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any, NoReturn
+
+_ending: list[int] = []  # once it has ended: its exit status, negative for a signal
+
+
+def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, Any]) -> NoReturn:
+    """Be the program: what Python does with a script, in a process that has its imports.
+
+    Args:
+        words: `python`, the script and its arguments.
+        environ: the whole environment.
+        shell: the process whose standard streams it gets.
+        drawn: what imports have done to random generators, see warm.py.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        path = "/proc/%d/fd/%d" % (shell, number)
+        opened = os.open(path, flags | (os.O_APPEND if number else 0))
+        os.dup2(opened, number)
+        os.close(opened)
+    os.environ.clear()
+    os.environ.update(environ)
+    time.tzset()
+    script, arguments = words[1], words[2:]
+    sys.argv = [script, *arguments]
+    setattr(sys, "orig_argv", list(words))  # noqa: B010  (Python 3.10 and later know it)
+    if not getattr(sys.flags, "safe_path", False):
+        sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
+    status = _status_of(script, drawn)
+    _ending.append(status)
+    raise SystemExit(abs(status))  # not `sys.exit`, which the boot report has an eye on
+
+
+def _status_of(script: str, drawn: dict[str, Any]) -> int:
+    """Run a script as `__main__`, and its exit status, as Python has it."""
+    try:
+        boot(os.environ)
+        _restore(drawn)
+        _execute(script)
+    except SystemExit as left:
+        return _left(left.code)
+    except BaseException as error:  # noqa: BLE001  (as Python itself does)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        _report(error, trace)
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+    return 0
+
+
+def _restore(drawn: dict[str, Any]) -> None:
+    """Leave the random generators as the imports would have left them: the seed is the same."""
+    for name, state in drawn.items():
+        if not name and Boot.current is not None:
+            Boot.current.generators.children.created = state
+        elif name:
+            getattr(sys.modules[name], "setstate" if name == "random" else "set_state")(state)
+
+
+def _execute(script: str) -> None:
+    path = os.path.abspath(script) if sys.version_info >= (3, 9) else script
+    module: Any = ModuleType("__main__")
+    module.__file__ = path
+    module.__loader__ = SourceFileLoader("__main__", path)
+    module.__builtins__ = sys.modules["builtins"]
+    module.__cached__ = None
+    sys.modules["__main__"] = module
+    try:
+        with open(script, "rb") as stream:
+            source = stream.read()
+    except OSError as error:
+        sys.stderr.write(
+            "%s: can't open file %r: [Errno %s] %s\n"
+            % (sys.executable, path, error.errno, error.strerror)
+        )
+        sys.exit(2)
+    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+    del module.__file__, module.__cached__  # as Python does when a script has come to its end
+
+
+def _report(error: BaseException, trace: TracebackType | None) -> None:
+    """What Python does with an exception that nobody has caught."""
+    error = error.with_traceback(trace)
+    last: Any = sys
+    last.last_type, last.last_value, last.last_traceback = type(error), error, trace
+    if sys.version_info >= (3, 12):
+        last.last_exc = error
+    sys.excepthook(type(error), error, trace)
+
+
+def _left(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(str(code) + "\n")
+    return 1
+
+
+def end() -> None:
+    """Leave as Python leaves, but without taking apart what was there before the program.
+
+    The program's own modules go, so that files which they have left open are written.
+    """
+    if not _ending:
+        return
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        sys.__dict__.pop(name, None)
+    below = os.path.join(os.getcwd(), "")
+    for name, module in reversed(list(sys.modules.items())):
+        file = getattr(module, "__file__", None) or ""
+        if name == "__main__" or (file.startswith(below) and "-packages" not in file):
+            _clear(vars(module))
+    gc.collect()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(120)
+    if _ending[0] < 0:
+        signal.signal(-_ending[0], signal.SIG_DFL)
+        os.kill(os.getpid(), -_ending[0])
+    os._exit(_ending[0])
+
+
+def _clear(values: dict[str, Any]) -> None:
+    """Let a module's values go, one by one and private ones first, as Python does in the end.
+
+    The garbage collector would end a text file and the file below it in any order, and lose text.
+    """
+    for private in (True, False):
+        for name in list(values):
+            if name != "__builtins__" and (name.startswith("_") or not private):
+                values[name] = None
