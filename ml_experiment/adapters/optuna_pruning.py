@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ml_experiment.errors import UserError, did_you_mean
@@ -45,6 +46,18 @@ class _Seen(optuna.Study):
         """Its trials only."""
         found = super().get_trials(deepcopy, states)
         return [trial for trial in found if trial.number in self._numbers]
+
+    @property
+    def best_trial(self) -> FrozenTrial:
+        """The best of its trials; Optuna's own asks the storage, which knows later ones as well.
+
+        Raises:
+            ValueError: none of them is complete and allowed.
+        """
+        complete: list[FrozenTrial] = self.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        allowed = [t for t in complete if all(value <= 0 for value in t.constraints.values())]
+        best = max if self.direction == StudyDirection.MAXIMIZE else min
+        return best(allowed, key=lambda trial: trial.value or 0.0)
 
 
 class Pruning:
@@ -214,6 +227,8 @@ def _table(
             within = _table(wrapped, its, seen, number, made(wrapped, its)) or {"kind": "never"}
         known = {key: given[key] for key in ("patience", "min_delta")}
         return {"direction": direction, "inner": within, "kind": "patient", **known}
+    if name == "wilcoxon":
+        return _best_reports(_arguments(kind, options), seen, direction)
     return _asked_there(kind, options, seen, direction, number)
 
 
@@ -262,12 +277,24 @@ def _rungs(
     return found
 
 
+def _best_reports(given: Mapping[str, Any], seen: _Seen, direction: str) -> dict[str, Any] | None:
+    """What the best trial reported, which the test compares with."""
+    try:
+        best = seen.best_trial
+    except ValueError:
+        return None
+    known = {"startup": given["n_startup_steps"], "threshold": given["p_threshold"]}
+    reports = [list(item) for item in best.intermediate_values.items()]
+    return {"best": reports, "direction": direction, "kind": "wilcoxon", **known}
+
+
 def _asked_there(
     kind: Any, options: Mapping[str, Any], seen: _Seen, direction: str, number: int
 ) -> dict[str, Any]:
     """What the trial needs to ask the pruner itself, in its own environment."""
     trials = [
         {
+            "constraints": dict(trial.constraints),
             "reports": [list(item) for item in trial.intermediate_values.items()],
             "state": trial.state.name,
             "value": trial.value,

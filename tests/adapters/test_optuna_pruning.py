@@ -21,7 +21,7 @@ from ml_experiment import space
 from ml_experiment.adapters import optuna_pruning
 from ml_experiment.adapters.optuna import NAME, Asker
 from ml_experiment.errors import UserError
-from ml_experiment.search import Result, Search
+from ml_experiment.search import Direction, Result, Search
 
 PRUNERS: dict[str, dict[str, Any]] = {
     "median": {"n_startup_trials": 3},
@@ -135,6 +135,61 @@ def test_one_after_the_other_as_optuna(name: str, direction: str, curves: Curves
 def test_behind_a_window_optuna_agrees(name: str, curves: Curves, window: int) -> None:
     """`Asker` shows each trial that was given up to Optuna's pruner, and raises if it would not."""
     of_us(declared(name, "minimize", window), curves)
+
+
+TENTHS = st.one_of(st.integers(0, 6).map(lambda v: v / 10), st.floats(0, 1))
+PAIRS = st.lists(st.tuples(TENTHS, TENTHS), min_size=1, max_size=70)
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+@settings(max_examples=60)
+@given(
+    pairs=PAIRS,
+    missing=st.sets(st.integers(0, 70), max_size=3),
+    shift=st.sampled_from([0.0, 0.1, 0.25]),
+    threshold=st.sampled_from([0.01, 0.0625, 0.1, 0.25, 0.5, 0.75, 1.0]),
+)
+def test_wilcoxon_of_us_and_of_scipy(
+    direction: Direction,
+    pairs: list[tuple[float, float]],
+    missing: set[int],
+    shift: float,
+    threshold: float,
+) -> None:
+    """Short and long, with equal and with vanishing differences, and steps that one lacks."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sign = 1 if direction == "minimize" else -1
+    best = [(step, one) for step, (one, _) in enumerate(pairs) if step not in missing]
+    own = [(step, other + sign * shift) for step, (_, other) in enumerate(pairs)]
+    pruner = optuna.pruners.WilcoxonPruner(p_threshold=threshold, n_startup_steps=3)
+    study = optuna.create_study(direction=direction, pruner=pruner)
+    study.add_trial(optuna.trial.create_trial(value=0.0, intermediate_values=dict(best)))
+    trial = study.ask()
+    for step, value in own:
+        trial.report(value, step)
+    table = {"best": best, "direction": direction, "kind": "wilcoxon", "startup": 3}
+    assert given_up({**table, "threshold": threshold}, own) == trial.should_prune()
+
+
+@pytest.mark.parametrize("excess", [0.0, 1.0])
+def test_wilcoxon_looks_at_the_best_trial_that_a_trial_saw(excess: float) -> None:
+    """A better one that ended meanwhile, or one that is not allowed, is not what decided."""
+    search = replace(
+        declared("wilcoxon", "minimize", 2), sampler="tpe", constrained=True, options={}
+    )
+    steps = range(6)
+    results = [
+        Result(0, "complete", (0.5,), tuple((step, 0.5) for step in steps), (0.0,)),
+        Result(1, "complete", (0.1,), (), (excess,)),
+    ]
+    asker = Asker(search)
+    tables = [asker.ask(results).pruning for _ in range(3)]
+    worse = [(step, 0.6 + step / 100) for step in steps]
+    assert [end_of(table, worse) for table in tables] == [None, None, 2]
+    results.append(Result(2, "pruned", (), tuple(worse[:2]), (0.0,)))
+    assert asker.ask(results).number == 3
+    table = asker.ask(results).pruning  # it has seen trial 1
+    assert end_of(table, worse) == (2 if excess else None)
 
 
 def test_a_trial_that_was_given_up_without_reason() -> None:

@@ -11,6 +11,7 @@ Where `ml_experiment` is not installed, as in most images, a program that import
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import os
@@ -88,6 +89,7 @@ def given_up(table: dict[str, Any], reports: list[tuple[int, float]]) -> bool:
         "percentile": _percentile,
         "rungs": _rungs,
         "threshold": _threshold,
+        "wilcoxon": _wilcoxon,
     }
     return decide[table["kind"]](table, reports) if table.get("kind") in decide else False
 
@@ -145,6 +147,56 @@ def _patient(table: dict[str, Any], reports: list[tuple[int, float]]) -> bool:
     return True if table["inner"] is None else given_up(table["inner"], reports)
 
 
+def _wilcoxon(table: dict[str, Any], reports: list[tuple[int, float]]) -> bool:
+    """Whether the trial is worse than the best one, step by step, by more than chance."""
+    known = {int(step): value for step, value in table["best"]}
+    if not known or not all(map(math.isfinite, [*known.values(), *dict(reports).values()])):
+        return False
+    worse = [value - known[step] for step, value in reports if step in known]
+    if table["direction"] == "maximize":
+        worse = [-difference for difference in worse]
+    if len(worse) < max(2, table["startup"]) or not _chance(worse) < table["threshold"]:
+        return False
+    mean = _mean([value for _, value in reports])  # a trial with the better mean goes on
+    return _worse(table, mean, _mean(list(known.values())))
+
+
+def _chance(differences: list[float]) -> float:
+    """How likely it is that so much is above zero: SciPy's `wilcoxon`, one-sided, with `zsplit`.
+
+    SciPy, and Optuna even more, would take longer to import than many a trial runs.
+    """
+    ranks, ties, first = {}, 0, 0  # size of a difference -> twice its mean rank, a whole number
+    for size, group in itertools.groupby(sorted(map(abs, differences))):
+        count = len(list(group))
+        ranks[size] = 2 * first + count + 1
+        ties += count**3 - count
+        first += count
+    count = len(differences)
+    above = sum(ranks[difference] for difference in differences if difference > 0)
+    if count > 50 or (count > 13 and (ties or 0 in ranks)):
+        halves = ranks[0] * differences.count(0) if 0 in ranks else 0
+        deviation = math.sqrt((count * (count + 1) * (2 * count + 1) - ties / 2) / 24)
+        z = (above / 2 + halves / 4 - count * (count + 1) / 4) / deviation
+        # A little more, so that nothing ends by a last digit of which Optuna has another.
+        return math.erfc(z / math.sqrt(2)) / 2 * (1 + 1e-9)
+    # In how many ways signs give each sum of ranks: digits of one number, to the base 2 ** 64.
+    ways = 1
+    moving = [ranks[abs(difference)] for difference in differences if difference]
+    for rank in moving:
+        ways += ways << (64 * rank)
+    as_much = (ways >> (64 * above)) % (2**64 - 1)  # the sum of the digits from there on
+    return as_much / 2 ** len(moving)
+
+
+def _mean(values: list[float]) -> float:
+    """One after the other: `sum` rounds otherwise since Python 3.12."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total / len(values)
+
+
 def _optuna(table: dict[str, Any], reports: list[tuple[int, float]]) -> bool:
     """A pruner of which there is no table: it is asked here, and has to be installed."""
     import optuna  # of the step's environment
@@ -158,6 +210,7 @@ def _optuna(table: dict[str, Any], reports: list[tuple[int, float]]) -> bool:
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState[told["state"]],
                 value=told["value"],
+                **({"constraints": told["constraints"]} if told.get("constraints") else {}),
                 intermediate_values={int(step): value for step, value in told["reports"]},
             )
         )
