@@ -71,32 +71,33 @@ def line(
     return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
 
 
-def trial(plan: Plan, job: Job, line: str, suggestion: str, made: str) -> str:
+def trial(plan: Plan, job: Job, line: str, suggestion: str, made: str, checkpoint: str = "") -> str:
     """What the shell of a trial runs: the program's `line`, and boot/trial.sh around it.
 
     `suggestion` is the id of what the trial tries, `made` the digest of what an earlier part of
-    it is made from.
+    it is made from, `checkpoint` the folder that an attempt to go on with has left.
     """
-    begun = _begun(plan, job, suggestion, made)
+    begun = _begun(plan, job, suggestion, made, checkpoint)
     return f"{begun}; if {line}; then trial_ended 0; else trial_ended $?; fi"
 
 
 def trial_by_hand(plan: Plan, job: Job, params: Mapping[str, Any], suggestion: str) -> str:
     """What goes before the program in the shell of a trial whose rule is written by hand."""
     given = values(plan, job, params, {})
-    begun = _begun(plan, job, suggestion, "")
+    begun = _begun(plan, job, suggestion, "", "")
     return f"{begun}; trap 'trial_ended $?; exit 0' EXIT; {prefix(plan, job, given)}"
 
 
-def _begun(plan: Plan, job: Job, suggestion: str, made: str) -> str:
+def _begun(plan: Plan, job: Job, suggestion: str, made: str, checkpoint: str) -> str:
     folder = plan.path(job, "").rstrip("/")
     status = {"seed": plan.seed(job), "suggestion": suggestion, "trial": job.trial}
     told = canonical({**status, "made": made} if made else status)[1:-1]
     words = [folder, told, job.step.step.metrics or "", plan.log(job), str(job.step.step.retries)]
     around = shlex.join([".", str(BOOT / "trial.sh"), *words, *job.step.step.outputs.values()])
-    # a checkpoint goes on with what an earlier attempt has reported
-    fresh = "" if job.step.step.checkpoints else f"; rm -f {shlex.quote(f'{folder}/reports.txt')}"
-    return around + fresh
+    # an attempt of just this trial is gone on with, and so are its reports
+    fresh = f"rm -f {shlex.quote(f'{folder}/reports.txt')}"
+    held = f"test -d {shlex.quote(checkpoint)} || " if checkpoint else ""
+    return f"{around}; {held}{fresh}"
 
 
 def taken_over(plan: Plan, job: Job, other: Job) -> str:

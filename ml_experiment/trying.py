@@ -51,10 +51,14 @@ def made_of(plan: Plan, job: Job, own: Mapping[str, Any]) -> str:
 
 
 def holds(plan: Plan, job: Job, made: str) -> bool:
-    """Whether a part of a trial is there, made from just this."""
+    """Whether a part of a trial is there, made from just this, for another trial as well."""
     told = staleness.read_json(plan.folder / plan.path(job, "status.json"))
     if told.get("made") != made or told.get("state") != "complete":
         return False
+    assert job.step.trials_of is not None
+    pruned = job.step.trials_of.searches[job.case.label].pruner is not None
+    if pruned and (plan.folder / plan.path(job, "reports.txt")).exists():
+        return False  # the same reports may be the end of another trial
     return all((plan.folder / path).exists() for path in plan.outputs(job).values())
 
 

@@ -110,8 +110,10 @@ class StepRule:
         job = self.job(wildcards)
         return self._line(job, chosen.params(self.plan, job))
 
-    def _line(self, job: Job, params: Mapping[str, Any]) -> str:
-        checkpoints = self._checkpoints(job, params)
+    def _line(self, job: Job, params: Mapping[str, Any], suggestion: str = "") -> str:
+        """The program; in a study `suggestion` is the id of what the trial tries."""
+        folder = self._checkpoint_folder(job, params, suggestion)
+        checkpoints = {name: f"{folder}/{file}" for name, file in job.step.step.checkpoints.items()}
         resumed = any(_holds_something(self.plan.folder / path) for path in checkpoints.values())
         line = launch.line(self.plan, job, params, checkpoints, resumed=resumed)
         if not checkpoints:
@@ -119,7 +121,7 @@ class StepRule:
         folders = [
             path if path.endswith("/") else os.path.dirname(path) for path in checkpoints.values()
         ]
-        done = self._checkpoint_folder(job)  # those of other parameters as well
+        done = os.path.dirname(folder)  # those of other parameters as well
         return f"mkdir -p {shlex.join(folders)} && {line} && rm -rf {shlex.quote(done)}"
 
     def _pattern(self, root: str, ending: str) -> str:
@@ -129,14 +131,13 @@ class StepRule:
         parts = (root, self.step.folder, case, trial, seed, self.step.part)
         return "/".join(part for part in parts if part) + ending
 
-    def _checkpoint_folder(self, job: Job) -> str:
-        return self.plan.state("checkpoints", job.id)
+    def _checkpoint_folder(self, job: Job, params: Mapping[str, Any], suggestion: str) -> str:
+        """Of one state of a job; empty where it has no checkpoints.
 
-    def _checkpoints(self, job: Job, params: Mapping[str, Any]) -> dict[str, str]:
-        """Name -> path. Another key or other inputs mean another folder: never a stale resume."""
-        declared = job.step.step.checkpoints
-        if not declared:
-            return {}
+        Another key, other inputs or another suggestion mean another one: never a stale resume.
+        """
+        if not job.step.step.checkpoints:
+            return ""
         made_of: list[Any] = [keys.of_case(self.plan, job), dict(params)]
         for path in self.plan.needs(job):
             try:
@@ -144,9 +145,9 @@ class StepRule:
                 made_of.append([path, status.st_size, status.st_mtime_ns])
             except OSError:  # a dry run: the input is not there yet
                 made_of.append(path)
+        made_of += [suggestion] if suggestion else []
         digest = hashing.of_text(hashing.canonical(made_of))[:12]
-        folder = f"{self._checkpoint_folder(job)}/{digest}"
-        return {name: f"{folder}/{file}" for name, file in declared.items()}
+        return f"{self.plan.state('checkpoints', job.id)}/{digest}"
 
 
 class TableRule:

@@ -75,8 +75,10 @@ class TrialRule(StepRule):
         own = trying.own_params(job, found.suggestion.params)
         known = self.step.part and self.running  # a dry run need not know
         made = trying.made_of(self.plan, job, own) if known else ""
-        line = self._same(job, own, made) or self._line(job, {**job.case.params, **own})
-        return launch.trial(self.plan, job, line, found.identity, made)
+        params = {**job.case.params, **own}
+        line = self._same(job, own, made) or self._line(job, params, found.identity)
+        checkpoint = self._checkpoint_folder(job, params, found.identity)
+        return launch.trial(self.plan, job, line, found.identity, made, checkpoint)
 
     def decide(self, job: Job) -> Kept | str:
         """What a trial tries, or the line that its shell runs instead."""

@@ -25,6 +25,7 @@ _end() {
 
 # Take over what is in another folder, made from just the same.
 trial_takes() {
+  [ ! -e "$1/reports.txt" ] || cp "$1/reports.txt" "$_folder/reports.txt"
   for _product in "${_metrics#"$_folder"/}" ${_products[@]+"${_products[@]}"}; do
     _product=${_product%/}
     if [ -d "$1/$_product" ] && [ -n "$_product" ]; then

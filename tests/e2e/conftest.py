@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.project import FILES, Project, scaffold
+from tests.e2e import law as studies
+from tests.e2e.project import FILES, Make, Project, scaffold
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +40,35 @@ def make(tmp_path: Path) -> Callable[..., Project]:
         return scaffold(tmp_path / "project", {"experiment.yaml": experiment, **named})
 
     return build
+
+
+@pytest.fixture
+def law(make: Make) -> Make:
+    """A new project whose studies are not drawn."""
+
+    def build(experiment: str, **files: str) -> Project:
+        return make(experiment, Snakefile=studies.SNAKEFILE, **files)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The study of every sampler and pruner, one job at a time. To be copied, not changed.
+
+    The processes of a test run share it: one of them makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, finished = base / "serial", base / "serial.finished"
+    with (base / "serial.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            files = {
+                "experiment.yaml": studies.experiment(*studies.SUBJECTS),
+                "fit.py": studies.FIT,
+            }
+            studies.run(scaffold(folder, {**files, "Snakefile": studies.SNAKEFILE}), cores=1)
+            finished.touch()
+    return Project(folder)

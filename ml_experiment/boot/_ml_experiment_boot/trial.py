@@ -55,11 +55,19 @@ def report(step: int, value: float) -> None:
         raise ValueError("a step is a whole number from 0, not %d" % step)
     if _Reports.values is None:
         _Reports.values, _Reports.table = read(path), _table()
+        # of an attempt that was killed before it could give itself up
+        _go_on(path)
     if step in _Reports.values:
         return
     _Reports.values[step] = value
     _append(path, "%d %r\n" % (step, value))
-    if _Reports.table and given_up(_Reports.table, list(_Reports.values.items())):
+    _go_on(path)
+
+
+def _go_on(path: str) -> None:
+    """End the trial here if it is not worth going on with."""
+    table, values = _Reports.table, _Reports.values
+    if table and values and given_up(table, list(values.items())):
         _append(path, GIVEN_UP + "\n")
         raise Pruned
 
