@@ -72,7 +72,7 @@ lint-schema: $(SETUP)
 
 .PHONY: faults
 faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200); the tests do at 21
-	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto tests/e2e/test_studies.py -k moment
+	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto $(ARGS) tests/e2e/test_study_kills.py tests/e2e/test_studies.py
 
 .PHONY: bench
 bench: $(SETUP)  ## Measure the speed, about half an hour (ARGS="status boot --rounds 5")

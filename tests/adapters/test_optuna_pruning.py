@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from ml_experiment import space
 from ml_experiment.adapters import optuna_pruning
 from ml_experiment.adapters.optuna import NAME, Asker
 from ml_experiment.errors import UserError
-from ml_experiment.search import Direction, Result, Search
+from ml_experiment.search import Direction, Result, Search, Suggestion
 
 PRUNERS: dict[str, dict[str, Any]] = {
     "median": {"n_startup_trials": 3},
@@ -135,6 +136,29 @@ def test_one_after_the_other_as_optuna(name: str, direction: str, curves: Curves
 def test_behind_a_window_optuna_agrees(name: str, curves: Curves, window: int) -> None:
     """`Asker` shows each trial that was given up to Optuna's pruner, and raises if it would not."""
     of_us(declared(name, "minimize", window), curves)
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+@settings(max_examples=4)
+@given(curves=CURVES.filter(lambda curves: len(curves) > 6), window=st.integers(1, 4))
+def test_a_study_goes_on_from_files_after_any_trial(name: str, curves: Curves, window: int) -> None:
+    """Suggestions and tables are the same as if the process had never ended; reports are JSON."""
+    search = replace(declared(name, "minimize", window), sampler="tpe")
+    asker = Asker(search)
+    results: list[Result] = []
+    made: list[Suggestion] = []
+    for number, curve in enumerate(curves):
+        made.append(asker.ask(results))
+        end = end_of(made[-1].pruning, curve)
+        values = () if end else (final_of(curve),)
+        results.append(Result(number, "pruned" if end else "complete", values, tuple(curve[:end])))
+    for stop in range(len(curves)):
+        again = Asker(search)
+        for suggestion in made[:stop]:
+            number, params, state = json.loads(json.dumps([*vars(suggestion).values()][:3]))
+            again.restore(Suggestion(number, params, state), results[:stop])
+        found = json.dumps(vars(again.ask(results[:stop])))
+        assert found == json.dumps(vars(made[stop]))
 
 
 TENTHS = st.one_of(st.integers(0, 6).map(lambda v: v / 10), st.floats(0, 1))
