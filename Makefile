@@ -71,7 +71,7 @@ lint-schema: $(SETUP)
 	  || { echo "schemas/experiment.schema.json is stale: make schema"; exit 1; }
 
 .PHONY: faults
-faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200); the tests do at 21
+faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200), where the tests do at 21, and more
 	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto $(ARGS) tests/e2e/test_study_kills.py tests/e2e/test_studies.py
 
 .PHONY: bench

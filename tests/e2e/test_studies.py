@@ -22,17 +22,21 @@ from tests.e2e.law import (
 )
 from tests.e2e.project import Make, Project
 
-EVERYTHING = "ML_EXPERIMENT_FAULTS" in os.environ  # `make faults`
+LONGER = [("cmaes", "hyperband", "tpe")]
+if "ML_EXPERIMENT_FAULTS" in os.environ:
+    LONGER = [tuple(SUBJECTS[at : at + 3]) for at in range(0, len(SUBJECTS), 3)]
 
 
-@pytest.mark.parametrize(("cores", "shuffle"), [(2, "a"), (7, "b")])
-def test_cores_durations_and_failures_change_nothing(
-    serial: Project, law: Make, tmp_path: Path, cores: int, shuffle: str
+@pytest.mark.parametrize(("cores", "shuffle", "parts"), [(2, "a", (5, 12)), (7, "b", (12,))])
+def test_cores_durations_failures_and_parts_change_nothing(
+    serial: Project, law: Make, tmp_path: Path, cores: int, shuffle: str, parts: tuple[int, ...]
 ) -> None:
     flags = tmp_path / "flags"
     flags.mkdir()
     project = law(experiment(*SUBJECTS), fit_py=FIT)
-    run(project, cores=cores, SHUFFLE=shuffle, FLAGS=str(flags))
+    for trials in parts:
+        project.write("experiment.yaml", experiment(*SUBJECTS, trials=trials))
+        run(project, cores=cores, SHUFFLE=shuffle, FLAGS=str(flags))
     tried = Counter(flag.name.split("_trial-")[0] for flag in flags.iterdir())
     assert {tried[f"results_s-{name}"] for name in SAMPLERS} == {3}  # trials 1, 5 and 9, twice
     assert all(tried[f"results_s-{name}"] for name in PRUNERS)  # those not given up before
@@ -96,23 +100,8 @@ def test_a_killed_trial_is_no_result_and_the_study_goes_on(
     assert canonical(project) == of(canonical(serial), ["tpe"])
 
 
-def test_trials_that_are_added_are_those_of_the_longer_study(serial: Project, law: Make) -> None:
-    text = experiment(*SUBJECTS, trials=5)
-    project = law(text, fit_py=FIT)
-    run(project)
-    before = canonical(project)
-    longer = experiment(*SUBJECTS)
-    project.write("experiment.yaml", longer)
-    run(project)
-    found = canonical(project)
-    assert found == canonical(serial)
-    assert {name for name in before if before[name] != found[name]} <= {
-        name for name in before if name.endswith((".csv", "best.json"))
-    }
-
-
-def test_a_longer_study_keeps_its_trials(law: Make) -> None:
-    names = SUBJECTS if EVERYTHING else ("cmaes", "tpe", "hyperband")
+@pytest.mark.parametrize("names", LONGER, ids=",".join)
+def test_a_longer_study_keeps_its_trials(law: Make, names: tuple[str, ...]) -> None:
     whole = law(experiment(*names, trials=40), fit_py=FIT)
     run(whole)
     known = canonical(whole)
