@@ -22,7 +22,7 @@ from tests.e2e.law import (
 )
 from tests.e2e.project import Make, Project
 
-LONGER = [("cmaes", "hyperband", "tpe")]
+LONGER: list[tuple[str, ...]] = [("cmaes", "hyperband", "tpe")]
 if "ML_EXPERIMENT_FAULTS" in os.environ:
     LONGER = [tuple(SUBJECTS[at : at + 3]) for at in range(0, len(SUBJECTS), 3)]
 
