@@ -43,7 +43,7 @@ class Sampling:
     Args:
         seed: of the experiment.
         problem: reports what is wrong.
-        function: the code of `module:function`, and where it was written.
+        function: the code of `module:function` or `module:Class`, and where it was written.
     """
 
     seed: int
@@ -58,7 +58,6 @@ class Sampling:
         `path` tells where a key was written.
         """
         function = tuning.space if isinstance(tuning.space, str) else None
-        code = self.function(function, path("space")).files if function else {}
         mistakes: list[space.Mistake] = []
         parameters: tuple[Parameter, ...] = ()
         if not isinstance(tuning.space, str):
@@ -69,11 +68,15 @@ class Sampling:
                          hint=mistake.hint)  # fmt: skip
         sampler, options = self._sampler(tuning, path("sampler"))
         pruner, pruner_options = self._pruner(study, tuning, path("pruner"))
+        code: dict[str, str] = {}
+        for key, target in (("space", function), ("sampler", sampler), ("pruner", pruner)):
+            if target and ":" in target:
+                code |= self.function(target, path(key)).files
         search = Search(
             name=name, root=self.seed, parameters=parameters,
             objectives=tuple(study.objectives.values()), sampler=sampler, options=options,
             window=tuning.window, constrained=bool(study.constraints), enqueued=tuning.enqueue,
-            function=function, code=dict(code), pruner=pruner, pruner_options=pruner_options,
+            function=function, code=code, pruner=pruner, pruner_options=pruner_options,
         )  # fmt: skip
         if not mistakes:
             self._able(study, search, path("sampler"))

@@ -41,7 +41,7 @@ class Search:
         enqueued: what the first trials try; parameters that are left out are sampled.
         function: draws the parameters of Optuna's trial, as `module:function`, in the place of
             `parameters`.
-        code: file -> digest, of all that the function is of.
+        code: file -> digest, of all that the function is of, and a sampler or pruner of the project.
         pruner: its short name, or `module:Class`; None where all trials run to their end.
         pruner_options: by Optuna's names.
     """
@@ -60,10 +60,19 @@ class Search:
     pruner: str | None = None
     pruner_options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def own(self) -> bool:
+        """Whether the sampler is none of Optuna's: one object then suggests all trials."""
+        return ":" in self.sampler
+
     def seed(self, trial: int) -> int:
         """The seed of the sampler that suggests a trial."""
-        number = 0 if self.sampler in BY_INDEX else trial
+        number = 0 if self.own or self.sampler in BY_INDEX else trial
         return derive(self.root, f"study/{self.name}", number, "sampler")
+
+    def seed_around(self, trial: int) -> int:
+        """The seed of all other generators while a trial is suggested."""
+        return derive(self.root, f"study/{self.name}", trial, "around")
 
     def told_before(self, trial: int) -> range:
         """The trials whose results the sampler knows when it suggests one."""
@@ -80,7 +89,9 @@ class Search:
 
     def declared(self) -> dict[str, Any]:
         """What all its suggestions depend on."""
+        code = {"code": dict(self.code)} if self.code and not self.function else {}
         return {
+            **code,
             "constrained": self.constrained,
             "function": self.function and {self.function: dict(self.code)},
             "name": self.name,

@@ -29,7 +29,7 @@ from ml_experiment.sampling import Sampling
 from ml_experiment.search import own
 from ml_experiment.sources import Code
 
-OWN_FILES = ("reports.txt", "status.json", "suggestion.json")
+OWN_FILES = ("attempts.txt", "reports.txt", "status.json", "suggestion.json")
 
 Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
 

@@ -1,7 +1,8 @@
 """The only importer of Optuna: asks samplers for trials, one after the other.
 
 Nothing that Optuna keeps is stored but what a sampler adds to a trial or to the study as JSON. The
-pickles of CMA-ES are not: where it goes on from files, what was suggested is asked again.
+pickles of CMA-ES are not: where it goes on from files, what was suggested is asked again. So is
+what a sampler has suggested that is none of Optuna's, as nobody knows what that keeps, and where.
 """
 
 from __future__ import annotations
@@ -9,16 +10,15 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import random
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.distributions import (
     BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
     distribution_to_json,
     json_to_distribution,
 )
@@ -27,7 +27,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ml_experiment import space
 from ml_experiment.adapters.optuna_pruning import Pruning
-from ml_experiment.errors import UserError, did_you_mean
+from ml_experiment.adapters.optuna_samplers import distribution, made
+from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical
 from ml_experiment.search import Result, Search, Suggestion
 from ml_experiment.space import Parameter
@@ -35,22 +36,7 @@ from ml_experiment.space import Parameter
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-SAMPLERS = {
-    "bruteforce": "BruteForceSampler",
-    "cmaes": "CmaEsSampler",
-    "gp": "GPSampler",
-    "grid": "GridSampler",
-    "nsgaii": "NSGAIISampler",
-    "nsgaiii": "NSGAIIISampler",
-    "qmc": "QMCSampler",
-    "random": "RandomSampler",
-    "tpe": "TPESampler",
-}
 REPLAYED = frozenset({"bruteforce", "cmaes", "grid", "qmc"})  # asked again from the beginning
-USELESS = {  # options that Optuna still takes and does not look at
-    "cmaes": frozenset({"restart_strategy", "inc_popsize"}),
-    "tpe": frozenset({"consider_prior", "consider_magic_clip"}),
-}
 KEPT_BY_ONE = frozenset({"grid", "qmc"})  # their sampler counts, so it is one for all trials
 NAME = "study"  # never the display name: hyperband hashes it
 STATES = {
@@ -95,7 +81,7 @@ class Asker:
             results: of at least the trials that the window tells; others are not looked at.
         """
         number = self.asked
-        self._tell(number, results)
+        self._begin(number, results)
         self._study.sampler = self._sampler(number)
         before = self._state()
         with warnings.catch_warnings():
@@ -124,8 +110,8 @@ class Asker:
     def restore(self, suggestion: Suggestion, results: Sequence[Result]) -> None:
         """Take a suggestion that was made before, as the next trial."""
         number = self.asked
-        self._tell(number, results)
-        if self.search.sampler in REPLAYED:
+        self._begin(number, results)
+        if self._replayed:
             self._replay(number, suggestion)
         else:
             self._add(suggestion)
@@ -138,6 +124,12 @@ class Asker:
             warnings.simplefilter("ignore")
             trial = self._next(number)
             trial_id = self._id(number)
+            if self.search.function:
+                self._drawn(trial)
+                for name, kind in _distributions(suggestion).items():
+                    internal = kind.to_internal_repr(suggestion.state["drawn"][name])
+                    self._storage.set_trial_param(trial_id, name, internal, kind)
+                return
 
             def value_of(parameter: Parameter) -> Any:
                 value = suggestion.params[parameter.name]
@@ -164,8 +156,7 @@ class Asker:
         distributions = {n: distribution(p) for n, p in drawn.items()}
         if self.search.function:
             params = dict(suggestion.state["drawn"])
-            texts = suggestion.state["distributions"].items()
-            distributions = {name: json_to_distribution(text) for name, text in texts}
+            distributions = _distributions(suggestion)
         self._study.add_trial(
             create_trial(
                 state=TrialState.RUNNING,
@@ -181,6 +172,17 @@ class Asker:
         """The storage's id of a trial."""
         return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
+    @property
+    def _replayed(self) -> bool:
+        """Whether trials that were suggested before are asked again."""
+        return self.search.own or self.search.sampler in REPLAYED
+
+    def _begin(self, number: int, results: Sequence[Result]) -> None:
+        """Tell what the next trial is told. A sampler of others may draw from any generator."""
+        if self.search.own:
+            _seed_all(self.search.seed_around(number))
+        self._tell(number, results)
+
     def _tell(self, number: int, results: Sequence[Result]) -> None:
         """Tell what the window of a trial tells, in the order of the trials."""
         known = {result.number: result for result in results}
@@ -194,9 +196,9 @@ class Asker:
             self.told = told + 1
 
     def _sampler(self, number: int) -> BaseSampler:
-        if self.search.sampler not in KEPT_BY_ONE:
-            return _made(self.search, number, self._broken)
-        self._one = self._one or _made(self.search, number, self._broken)
+        if not self.search.own and self.search.sampler not in KEPT_BY_ONE:
+            return made(self.search, number, self._broken)
+        self._one = self._one or made(self.search, number, self._broken)
         return self._one
 
     def _broken(self, trial: FrozenTrial) -> tuple[float, ...]:
@@ -207,15 +209,25 @@ class Asker:
 
     def _added(self, trial: Trial, before: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """What the sampler has added, as far as it is JSON and no pickle."""
-        if self.search.sampler in REPLAYED:
-            return {}
         frozen = self._storage.get_trial(self._id(trial.number))
-        study = {k: v for k, v in self._state().items() if k not in before or before[k] != v}
-        found = {"study": _json(study), "trial": _json(frozen.system_attrs)}
+        found: dict[str, dict[str, Any]] = {}
+        if not self._replayed:
+            study = {k: v for k, v in self._state().items() if k not in before or before[k] != v}
+            found = {"study": _json(study), "trial": _json(frozen.system_attrs)}
         if self.search.function:  # what it draws is known only now
             texts = {name: distribution_to_json(d) for name, d in frozen.distributions.items()}
             found |= {"distributions": texts, "drawn": dict(frozen.params)}
         return {name: held for name, held in found.items() if held}
+
+
+def _seed_all(seed: int) -> None:
+    """Seed the generators that all code of this process shares."""
+    import numpy as np  # noqa: PLC0415  # Optuna has it loaded
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # for samplers that draw from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed % 2**63)
 
 
 def pinned() -> dict[str, str]:
@@ -262,14 +274,10 @@ def _suggest(trial: Trial, parameter: Parameter) -> Any:
     )
 
 
-def distribution(parameter: Parameter) -> BaseDistribution:
-    """A parameter as Optuna has it: a choice is drawn by its index."""
-    if parameter.kind == "choice":
-        return CategoricalDistribution(range(len(parameter.choices)))
-    if parameter.kind == "int":
-        low, high, step = int(parameter.low), int(parameter.high), int(parameter.step or 1)
-        return IntDistribution(low, high, log=parameter.log, step=step)
-    return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+def _distributions(suggestion: Suggestion) -> dict[str, BaseDistribution]:
+    """Of what a function drew."""
+    texts = suggestion.state["distributions"].items()
+    return {name: json_to_distribution(text) for name, text in texts}
 
 
 def _internal(parameter: Parameter, value: Any) -> Any:
@@ -288,92 +296,4 @@ def _json(attributes: Mapping[str, Any]) -> dict[str, Any]:
                 found[name] = value
         except (TypeError, ValueError):
             continue
-    return found
-
-
-def _made(
-    search: Search, number: int, broken: Callable[[FrozenTrial], Sequence[float]]
-) -> BaseSampler:
-    """The sampler of one trial. `broken` tells by how much a trial breaks each constraint.
-
-    Raises:
-        UserError: there is none of that name, or it does not take these options.
-    """
-    options = {"seed": search.seed(number), **search.options}
-    if search.constrained:
-        options["constraints_func"] = broken
-    if search.sampler == "grid":
-        options["search_space"] = _grid(search.parameters)
-    if search.sampler == "qmc":
-        options.setdefault("scramble", True)
-        options.setdefault("warn_asynchronous_seeding", False)
-    if search.sampler in ("qmc", "cmaes", "gp"):
-        options.setdefault("warn_independent_sampling", False)
-    if search.sampler == "cmaes":
-        # Conditional parameters and choices are drawn by this one: seeded as well.
-        options.setdefault(
-            "independent_sampler", optuna.samplers.RandomSampler(search.seed(number))
-        )
-    useless = sorted(USELESS.get(search.sampler, frozenset()) & {*search.options})
-    if useless:
-        what = f"the sampler {search.sampler}: {', '.join(useless)} does nothing any more"
-        raise UserError(what, hint="leave it out")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if search.sampler == "qmc":
-                return _Points(search.parameters, **options)
-            return _class(search.sampler)(**options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"the sampler {search.sampler}: {error}") from None
-    except ImportError as error:
-        raise UserError(f"the sampler {search.sampler} needs a package: {error.name}") from None
-
-
-class _Points(optuna.samplers.QMCSampler):
-    """QMC over all parameters that always exist.
-
-    Optuna's own learns from the first trials which those are, so what it suggests depends on what
-    has finished.
-    """
-
-    def __init__(self, parameters: Sequence[Parameter], **options: Any) -> None:
-        super().__init__(**options)
-        drawn = (p for p in parameters if p.kind != "fixed" and not p.when)
-        self._always = {p.name: distribution(p) for p in drawn if not distribution(p).single()}
-
-    def infer_relative_search_space(
-        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """Known from the beginning."""
-        return self._always
-
-
-def _class(name: str) -> Callable[..., BaseSampler]:
-    if name in SAMPLERS:
-        made: Callable[..., BaseSampler] = getattr(optuna.samplers, SAMPLERS[name])
-        return made
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        hint = did_you_mean(name, SAMPLERS)
-        raise UserError("no such sampler", value=name, hint=hint)
-    try:
-        found: Callable[..., BaseSampler] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"no such sampler: {error}", value=name) from None
-    return found
-
-
-def _grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
-    """Name -> its values; a choice's are indices."""
-    found: dict[str, list[Any]] = {}
-    for parameter in parameters:
-        values = parameter.grid
-        if values is None:
-            hint = "give it a step, or a list of values"
-            raise UserError("a grid of a range without a step", value=parameter.name, hint=hint)
-        if parameter.kind == "choice":
-            found[parameter.name] = list(range(len(values)))
-        elif parameter.kind != "fixed":
-            found[parameter.name] = list(values)
     return found

@@ -25,7 +25,8 @@ from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ml_experiment.adapters.optuna import STATES, distribution
+from ml_experiment.adapters.optuna import STATES
+from ml_experiment.adapters.optuna_samplers import distribution
 from ml_experiment.hashing import canonical
 from ml_experiment.paths import slug
 from ml_experiment.search import Direction

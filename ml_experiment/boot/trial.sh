@@ -4,9 +4,10 @@
 # TOLD is the beginning of the status line, $attempt (if set) what Snakemake counts from 1. Bash 3.2 and later.
 #
 # A program that ends by itself and fails, on its last attempt, is a result: the study goes on.
-# Killed by a signal, or not started at all (status 125 and more), it is none: the job fails.
+# Killed by a signal, or not started at all (status 125 and more), it is none: the job fails. An
+# attempt that was killed is no attempt either, so failures are counted here, a line for each.
 # Snakemake knows status and metrics only, so what an earlier run made besides is removed here.
-_folder=$1 _told=$2 _metrics=$1/$3 _log=$4 _retries=$5
+_folder=$1 _told=$2 _metrics=$1/$3 _log=$4 _retries=$5 _failures=$1/attempts.txt
 shift 5
 _products=("$@")
 
@@ -16,6 +17,7 @@ _remove() {
 
 # Snakemake expects the metrics of every trial: of one that has none something empty.
 _end() {
+  rm -f "$_failures"
   case $_metrics in
     */) mkdir -p "$_metrics" ;;
     *) [ -e "$_metrics" ] || : > "$_metrics" ;;
@@ -37,9 +39,17 @@ trial_takes() {
 }
 
 trial_ended() {
-  if [ "$1" -ge 125 ] || { [ "$1" -gt 0 ] && [ "${attempt:-1}" -le "$_retries" ]; }; then
+  if [ "$1" -ge 125 ]; then
     exit "$1"
-  elif [ "$1" -gt 0 ]; then
+  elif [ "$1" -gt 0 ] && [ "$_retries" -gt 0 ]; then
+    echo "exit status $1" >> "$_failures"
+    [ "${attempt:-1}" -gt "$_retries" ] || exit "$1"
+    if [ "$(wc -l < "$_failures")" -le "$_retries" ]; then
+      echo "an earlier attempt was killed, so nothing is known of this trial: run again" | tee -a "$_log" >&2
+      exit "$1"
+    fi
+  fi
+  if [ "$1" -gt 0 ]; then
     _remove
     rm -rf "${_metrics%/}"
     _end failed "$1"
@@ -61,6 +71,7 @@ trial_ended() {
 }
 
 _remove
+[ "${attempt:-1}" -gt 1 ] || rm -f "$_failures"
 for _product in "${_metrics#"$_folder"/}" ${_products[@]+"${_products[@]}"}; do
   case ${_product%/} in
     */*) mkdir -p "$(dirname "$_folder/${_product%/}")" ;;

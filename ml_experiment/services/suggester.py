@@ -49,6 +49,7 @@ def main() -> None:
         environ = {**os.environ, **pinned(), MARK: "1"}
         words = [sys.executable, "-m", "ml_experiment.services.suggester"]
         os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
+    sys.path.insert(1, "src")  # of the project, whose folder is the first
     answers, sys.stdout = sys.stdout, sys.stderr  # a function that draws a space may print
     studies = Studies()
     for line in sys.stdin:

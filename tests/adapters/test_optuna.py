@@ -42,6 +42,7 @@ SEARCHES = {
     "nsgaiii": Search(
         "tune", 7, MIXED, ("minimize", "minimize"), "nsgaiii", {"population_size": 6}, 4
     ),
+    "own": Search("tune", 7, MIXED, ("minimize",), "tests.adapters.own:Climber", {"width": 0.5}, 4),
     "qmc": Search("tune", 7, MIXED, ("minimize",), "qmc", window=4),
     "random": Search("tune", 7, MIXED, ("minimize",), "random", window=4),
     "tpe": Search("tune", 7, MIXED, ("minimize",), "tpe", window=4),
@@ -106,7 +107,7 @@ def test_results_that_are_not_due_change_nothing(name: str) -> None:
 def test_a_study_goes_on_from_files_after_any_trial(name: str) -> None:
     search = SEARCHES[name]
     whole = straight(search)
-    for stop in range(0, TRIALS, 1 if name in ("tpe", "nsgaii", "cmaes") else 5):
+    for stop in range(0, TRIALS, 1 if name in ("tpe", "nsgaii", "cmaes", "own") else 5):
         results = [result(search, suggestion) for suggestion in whole[:stop]]
         assert again(search, whole[:stop]).ask(results) == whole[stop]
 
@@ -134,6 +135,15 @@ def test_a_grid_is_covered_once_and_then_again() -> None:
 def test_choices_keep_their_type() -> None:
     found = {json.dumps(s.params["kind"]) for s in straight(SEARCHES["random"])}
     assert found == {'"a"', '"b"', "1", "true"}
+
+
+def test_a_sampler_that_keeps_its_state_in_itself_learns() -> None:
+    search = SEARCHES["own"]
+    asker, found = Asker(search), straight(search)
+    others = [Result(number, "complete", (float(-number),)) for number in range(TRIALS)]
+    moved = [asker.ask(others).params for _ in range(TRIALS)]
+    assert moved[:4] == [suggestion.params for suggestion in found[:4]]
+    assert moved[4:] != [suggestion.params for suggestion in found[4:]]
 
 
 def test_what_another_cpu_suggested_counts() -> None:
@@ -164,8 +174,7 @@ def test_samplers_that_cannot_be_made(sampler: str, options: dict[str, Any], tol
 
 def test_the_names_that_are_checked_are_those_that_there_are() -> None:
     from ml_experiment import sampling
-    from ml_experiment.adapters import optuna as optuna_adapter
-    from ml_experiment.adapters import optuna_pruning
+    from ml_experiment.adapters import optuna_pruning, optuna_samplers
 
-    assert set(sampling.SAMPLERS) == set(optuna_adapter.SAMPLERS)
+    assert set(sampling.SAMPLERS) == set(optuna_samplers.SAMPLERS)
     assert set(sampling.PRUNERS) == set(optuna_pruning.PRUNERS)

@@ -100,6 +100,40 @@ def test_a_killed_trial_is_no_result_and_the_study_goes_on(
     assert canonical(project) == of(canonical(serial), ["tpe"])
 
 
+TWICE = """\
+import os
+import pathlib
+
+
+def fit(model, trial, x=0.5):
+    tried = pathlib.Path(f"tried-{trial}")
+    tried.write_text(tried.read_text() + "." if tried.exists() else ".")
+    if trial == 2 and tried.read_text() == ".":
+        os.kill(os.getpid(), 9)
+    if trial == 3 or (trial == 2 and tried.read_text() == ".."):
+        raise SystemExit(3)
+    pathlib.Path(model).write_text(str(x))
+    return {"loss": x}
+"""
+
+
+def test_an_attempt_that_was_killed_is_not_one_of_those_that_failed(law: Make) -> None:
+    text = (
+        "name: x\nsteps:\n  fit: {call: 'fit:fit', outputs: {model: m.txt}, metrics: m.json, retries: 1}\n"
+        "studies:\n  tune: {step: fit, space: {x: {float: [0, 1]}}, objectives: {loss: minimize}, "
+        "sampler: random, trials: 5}\n"
+    )
+    project = law(text, fit_py=TWICE)
+    done = project.snakemake("--keep-going")
+    assert done.returncode == 1
+    assert "an earlier attempt was killed, so nothing is known of this trial" in done.stderr
+    run(project)
+    rows = (project.folder / "results/tune/trials.csv").read_text().splitlines()
+    states = [row.split(",")[1] for row in rows]
+    assert states == ["state", "complete", "complete", "complete", "failed", "complete"]
+    assert [(project.folder / f"tried-{n}").read_text() for n in (1, 2, 3)] == [".", "...", ".."]
+
+
 @pytest.mark.parametrize("names", LONGER, ids=",".join)
 def test_a_longer_study_keeps_its_trials(law: Make, names: tuple[str, ...]) -> None:
     whole = law(experiment(*names, trials=40), fit_py=FIT)
