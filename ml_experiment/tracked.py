@@ -168,7 +168,7 @@ def of_record(
             "command": record.get("command") or None,
             "environment": environment or None,
             "exit_code": record.get("exit_code"),
-            "host": (line.get("host") or {}).get("hostname"),
+            "host": _host(record) or (line.get("host") or {}).get("hostname"),
             "inputs": {path: entry["hash"] for path, entry in record["inputs"].items()},
             "job": record["job"],
             "key": record.get("key_digest"),
@@ -225,6 +225,12 @@ def _script(key: Mapping[str, Any], code: Iterable[str]) -> str | None:
 def _source(name: str, commit: str | None) -> dict[str, str]:
     found = {"mlflow.source.name": name, "mlflow.source.type": "LOCAL"}
     return {**found, "mlflow.source.git.commit": commit} if commit else found
+
+
+def _host(record: Mapping[str, Any]) -> str | None:
+    """Where the job itself ran: on a cluster not where Snakemake did."""
+    platforms = (line.get("platform") or {} for line in record.get("boot") or ())
+    return next((p["host"] for p in platforms if p.get("host")), None)
 
 
 def _tags(fields: Mapping[str, Any]) -> tuple[dict[str, str], bool]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from ml_experiment import keys, launch, overrides, sources, staleness, workspace
-from ml_experiment.adapters.snakemake_rules import StepRule, TableRule
+from ml_experiment.adapters import snakemake_command
+from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
     HistoryRule,
     StudyRule,
@@ -54,14 +56,18 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         gc.set_threshold(GARBAGE)
         atexit.register(gc.freeze)
     file, given = config.get("experiment"), overrides.from_config(config)
+    nested = snakemake_command.nested(sys.argv)
     try:
         given = overrides.ours(given)
-        opened = Experiment(workspace.open_plan(Path(str(file)) if file else None, given))
+        plan = workspace.open_plan(Path(str(file)) if file else None, given)
+        snakemake_command.check_profile(sys.argv, Path(plan.folder) / "Snakefile")
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
-    for told in staleness.searched_again(opened.plan):
-        sys.stderr.write(f"{told}\n")
-    workspace.write_keys(opened.plan, _before if _dry else None)
+    opened = Experiment(plan, nested=nested)
+    if not nested:  # that one is written by whoever has started this process
+        for told in staleness.searched_again(plan):
+            sys.stderr.write(f"{told}\n")
+        workspace.write_keys(plan, _before if _dry else None)
     _opened.append(opened)
     return opened
 
@@ -85,22 +91,28 @@ def opened() -> list[Experiment]:
 class Experiment:
     """The global `experiment` of a Snakefile."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, nested: bool = False) -> None:
         self.plan = plan
+        self.nested = nested  # whether another Snakemake has started this one, for one job
         self.folder = str(plan.folder)
         self.results = plan.results
         self.logs = plan.logs
         self._seeding: dict[str, Seeding] = {}  # of hand-written rules, as their key says
+        self._changed: dict[
+            str, list[str]
+        ] = {}  # what differs from those keys, in a nested process
         self._asking = Asking()
         studied = (step for step in plan.steps.values() if step.trials_of)
         studies: dict[str, Suggestions] = {}
-        self._trials = [TrialRule(plan, step, self._asking, studies) for step in studied]
+        self._trials = [
+            TrialRule(plan, step, self._asking, studies, nested=nested) for step in studied
+        ]
 
     @property
     def rules(self) -> list[StepRule]:
         """A rule for each step, in declared order, and for what gathers a study."""
         return [
-            StudyRule(self.plan, step) if step.study else StepRule(self.plan, step)
+            (StudyRule if step.study else StepRule)(self.plan, step, nested=self.nested)
             for step in self.plan.steps.values()
             if not step.trials_of and not step.step.by_hand
         ]
@@ -227,7 +239,12 @@ class Experiment:
         }
         path = self.plan.state("keys", f"{name}.json")
         text = workspace.key_text(content)
-        workspace.write_key(self.plan.folder / path, text, _before if _dry else None)
+        if self.nested:
+            self._changed[name] = keys.changes(
+                staleness.read_json(self.plan.folder / path), json.loads(text)
+            )
+        else:
+            workspace.write_key(self.plan.folder / path, text, _before if _dry else None)
         return path
 
     def launch(self, name: str, *, threads: int = 1) -> Callable[[Any, Any], str]:
@@ -239,6 +256,8 @@ class Experiment:
         plan = self.plan
 
         def prefix(wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+            if changes := self._changed.get(name):
+                return f"{refusal(name, changes)};"
             held = dict(wildcards.items())
             replicate = int(held.get("replicate", 0))
             job = by_hand_id(name, held)

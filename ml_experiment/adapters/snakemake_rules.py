@@ -8,18 +8,19 @@ function each time that it calls it, which for a method takes longer than the ca
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import chosen, hashing, keys, launch, workspace
+from ml_experiment import chosen, hashing, keys, launch, staleness, workspace
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Job, Plan, StepPlan
 
@@ -27,13 +28,23 @@ FEW = 64  # as many jobs as a wildcard's pattern may list
 
 
 class StepRule:
-    """The attributes of one generated rule."""
+    """The attributes of one generated rule.
 
-    def __init__(self, plan: Plan, step: StepPlan) -> None:
+    Args:
+        plan: of the experiment.
+        step: whose jobs they are.
+        nested: whether another Snakemake has started this one, for one job.
+    """
+
+    def __init__(self, plan: Plan, step: StepPlan, *, nested: bool = False) -> None:
         self.plan = plan
         self.step = step
+        self.nested = nested
         self.name = step.name
-        self.retries = step.step.retries
+        self.local = step.study is not None  # gathering takes no longer than asking a cluster
+        # Whoever has started this process tries again: Snakemake gives it `--retries 0`, which a
+        # rule's own number would overrule. Without one `--retries` counts.
+        self.retries = 0 if nested else step.step.retries or None
         self.input = signed(self._input)
         self.command = signed(self._command)
 
@@ -108,7 +119,21 @@ class StepRule:
     def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """All that the job's shell runs: what is printed, and what a person can paste."""
         job = self.job(wildcards)
-        return self._line(job, chosen.params(self.plan, job))
+        return self.changed(job) or self._line(job, chosen.params(self.plan, job))
+
+    def changed(self, job: Job) -> str | None:
+        """What the shell runs instead where the job is no longer what is going to be recorded.
+
+        A job that has waited for a cluster is planned anew where it runs, from files that may have
+        been edited since. Its key file is as it was when the run began.
+        """
+        if not self.nested:
+            return None
+        path = self.plan.key(job)
+        now = keys.of_case(self.plan, job)
+        before = staleness.read_json(self.plan.folder / path)
+        changes = keys.changes(before, json.loads(hashing.canonical(now)))
+        return refusal(job.id, changes, self.plan.log(job)) if changes else None
 
     def _line(self, job: Job, params: Mapping[str, Any], suggestion: str = "") -> str:
         """The program; in a study `suggestion` is the id of what the trial tries."""
@@ -168,6 +193,12 @@ class TableRule:
     def command(self, wildcards: Any, input: Any) -> str:
         """A Python of ours."""
         return self._line
+
+
+def refusal(name: str, changes: Sequence[str], log: str | None = None) -> str:
+    """What a shell runs in the place of a job that has changed since its run began."""
+    told = f"{name}: {', '.join(changes)} changed since this run began: the next one runs it"
+    return f"echo {shlex.quote(told)} | tee {shlex.quote(log or '/dev/null')} >&2; exit 1"
 
 
 def signed(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,14 +30,23 @@ class TrialRule(StepRule):
         step: of the trials.
         asking: suggests what is not suggested yet.
         studies: study and case -> its suggestions, which all parts of its trials share.
+        nested: whether another Snakemake has started this one, for one job.
     """
 
     def __init__(
-        self, plan: Plan, step: StepPlan, asking: Asking, studies: dict[str, Suggestions]
+        self,
+        plan: Plan,
+        step: StepPlan,
+        asking: Asking,
+        studies: dict[str, Suggestions],
+        *,
+        nested: bool = False,
     ) -> None:
-        super().__init__(plan, step)
+        super().__init__(plan, step, nested=nested)
         self.asking = asking
-        self.running = False  # before that nobody is asked, and nothing is kept in mind
+        # Before it runs nobody is asked, and nothing is kept in mind. A process that is there for
+        # one job runs from the start; what it tries is known by then, and not asked again.
+        self.running = nested
         self.priority = signed(self._priority)
         self._studies = studies
         self._equal: dict[str, list[int]] = {}  # own parameters -> the trials that have them
@@ -55,7 +64,7 @@ class TrialRule(StepRule):
     @property
     def resources(self) -> dict[str, Any]:
         """The attempt too: a trial that fails is tried again first, and is a result then."""
-        attempt = (lambda wildcards, attempt: attempt) if self.retries else 1
+        attempt = (lambda wildcards, attempt: attempt) if self.step.step.retries else 1
         return {**super().resources, "attempt": attempt}
 
     def _priority(self, wildcards: Any) -> int:
@@ -69,7 +78,7 @@ class TrialRule(StepRule):
     def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """The program with what the trial tries, which is decided now."""
         job = self.job(wildcards)
-        found = self.decide(job)
+        found = self.changed(job) or self.decide(job)
         if isinstance(found, str):
             return found
         own = trying.own_params(job, found.suggestion.params)
@@ -101,7 +110,7 @@ class TrialRule(StepRule):
         if not made:
             return None
         assert job.trial is not None
-        numbers = self._equal.setdefault(f"{job.case.label} {hashing.canonical(dict(own))}", [])
+        numbers = self._tried(job, own)
         for number in numbers:
             other = replace(job, trial=number)
             if number < job.trial and trying.holds(self.plan, other, made):
@@ -109,6 +118,21 @@ class TrialRule(StepRule):
         if job.trial not in numbers:
             numbers.append(job.trial)
         return None
+
+    def _tried(self, job: Job, own: Mapping[str, Any]) -> list[int]:
+        """The trials that have tried just this, as far as this process knows; to be added to."""
+        if not self.nested:
+            key = f"{job.case.label} {hashing.canonical(dict(own))}"
+            return self._equal.setdefault(key, [])
+        assert job.trial is not None
+        found = []
+        for number in range(job.trial):
+            other = self._suggested(replace(job, trial=number))
+            if isinstance(other, Kept):
+                params = trying.own_params(job, other.suggestion.params)
+                if hashing.canonical(params) == hashing.canonical(dict(own)):
+                    found.append(number)
+        return found
 
     def _suggested(self, job: Job) -> Kept | Literal["stopped"] | None:
         trials = self.step.trials_of
@@ -167,7 +191,7 @@ class TrialByHand:
     def _trial(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """Makes the suggestion, and what goes before the program in the shell."""
         job = self._rule.job(wildcards)
-        found = self._rule.decide(job)
+        found = self._rule.changed(job) or self._rule.decide(job)
         if isinstance(found, str):
             return f"{found}; exit 0;"
         own = trying.own_params(job, found.suggestion.params)

@@ -23,6 +23,7 @@ for _step in experiment.rules:
         threads: _step.threads
         resources: **_step.resources,
         retries: _step.retries
+        localrule: _step.local
         params: command=_step.command,
         shell: "{params.command}"
 
@@ -33,6 +34,7 @@ for _table in experiment.tables:
         name: _table.name
         input: _table.input,
         output: _table.output,
+        localrule: True
         params: command=_table.command,
         shell: "{params.command}"
 

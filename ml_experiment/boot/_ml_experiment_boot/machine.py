@@ -56,6 +56,7 @@ def platform() -> dict[str, str | None]:
             break
     return {
         "cpu": cpu,
+        "host": system.nodename if system else None,
         "libc": libc,
         "machine": system.machine if system else None,
         "release": system.release if system else None,
