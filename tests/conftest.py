@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -29,7 +30,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     ]
     if not missing:
         return
-    reason = f"not on this machine: {', '.join(sorted(missing))}"
+    lacking(f"not on this machine: {', '.join(sorted(missing))}")
+
+
+def lacking(reason: str) -> NoReturn:
+    """End a test that cannot run here, as its engine is missing."""
     if os.environ.get("ML_EXPERIMENT_TEST_ENGINES") == "all":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)

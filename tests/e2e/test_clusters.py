@@ -1,0 +1,121 @@
+"""The same study, whoever runs it: the files of its trials are equal to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests import slurm
+from tests.conftest import lacking
+from tests.e2e.project import REPOSITORY, Project, scaffold
+from tests.e2e.test_studies import SNAKEFILE, canonical
+
+EXPERIMENT = """\
+name: everywhere
+seed: 11
+steps:
+  fit:
+    call: steps:fit
+    params: {x: 0.5, kind: a}
+    outputs: {model: model.txt}
+    metrics: metrics.json
+    retries: 1
+studies:
+  tune:
+    step: fit
+    space: {x: {float: [0, 1]}, kind: [a, b]}
+    objectives: {loss: minimize}
+    sampler: {tpe: {n_startup_trials: 2}}
+    trials: 5
+    window: 3
+"""
+STEPS = '''\
+"""One trial fails at first and one never converges; the others depend on their seed."""
+import pathlib
+import random
+
+
+def fit(model, x, kind, trial):
+    flag = pathlib.Path("tried-once")
+    if trial == 1 and not flag.exists():
+        flag.touch()
+        raise SystemExit(3)
+    if trial == 2:
+        raise SystemExit("it does not converge")
+    pathlib.Path(model).write_text(f"{x} {kind} {random.random()}")
+    return {"loss": (x - 0.3) ** 2 + (kind == "a") / 10 + random.random() / 50}
+'''
+
+
+@contextlib.contextmanager
+def nothing() -> Iterator[Mapping[str, str]]:
+    """For what needs to be started by nobody: no variables more."""
+    yield {}
+
+
+@contextlib.contextmanager
+def slurm_cluster() -> Iterator[Mapping[str, str]]:
+    """One node with four CPUs."""
+    if reason := slurm.missing():
+        lacking(reason)
+    with slurm.running():
+        yield {}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run a study.
+
+    Attributes:
+        name: of the test.
+        words: behind `snakemake`.
+        started: what has to be there meanwhile; gives variables of the environment.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    started: Callable[[], AbstractContextManager[Mapping[str, str]]] = nothing
+
+
+# A look every 12 s: by then a job has ended, and after a look in vain the next one is 22 s away.
+SLURM = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "12")
+WAYS = (
+    Way("cores-2", ("--cores", "2")),
+    Way("slurm", SLURM, slurm_cluster),
+)
+
+
+def project(folder: Path, experiment: str = EXPERIMENT, steps: str = STEPS) -> Project:
+    """A project with every profile that there is."""
+    made = scaffold(
+        folder, {"experiment.yaml": experiment, "steps.py": steps, "Snakefile": SNAKEFILE}
+    )
+    for profile in sorted((REPOSITORY / "profiles").glob("*/config.yaml")):
+        made.write(f"profiles/{profile.parent.name}/config.yaml", profile.read_text("utf-8"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def serial(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The study, one job at a time."""
+    made = project(tmp_path_factory.mktemp("everywhere") / "serial")
+    done = made.call("snakemake", "--cores", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_a_study_is_the_same_whoever_runs_it(way: Way, serial: Project, tmp_path: Path) -> None:
+    made = project(tmp_path / "project")
+    with way.started() as environ:
+        done = made.call("snakemake", *way.words, **environ)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert canonical(made) == canonical(serial)
+        again = made.call("snakemake", "--dry-run", *way.words, **environ)
+    assert "Nothing to be done" in again.stdout + again.stderr
+    assert made.files("results") == serial.files("results")
