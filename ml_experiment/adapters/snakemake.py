@@ -17,7 +17,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from ml_experiment import keys, launch, overrides, sources, staleness, workspace
-from ml_experiment.adapters import snakemake_command
+from ml_experiment.adapters import slurm, snakemake_command
 from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
     HistoryRule,
@@ -172,7 +172,9 @@ class Experiment:
         return [path for path in [*paths, *tables, *views] if path not in taken]
 
     def started(self) -> None:
-        """Before the first job: outputs that were edited by hand are kept aside."""
+        """Before the first job: an earlier run's have ended, and what was edited by hand is kept."""
+        for told in slurm.end_leftovers(self.plan.folder):
+            sys.stderr.write(f"{told}\n")
         for rule in self._trials:
             rule.begin()
         try:

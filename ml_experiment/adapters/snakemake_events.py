@@ -31,6 +31,7 @@ from ml_experiment import (
     staleness,
     tracking,
 )
+from ml_experiment.adapters import slurm
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
 
 REMARKS = 5  # lines of one kind at the end of a run
+INTERRUPTED = "Terminating processes on user request"  # what Snakemake says of a Ctrl-C
 
 
 class Session:
@@ -65,6 +67,7 @@ class Session:
         self.cores: int | None = None
         self.recorder: Recorder | None = None
         self.writer: tracking.Writer | None = None
+        self.watch: slurm.Watch | None = None
         self.started: dict[int, Started] = {}
         self.ran: list[str] = []
         self.again: list[tuple[Line, Line]] = []  # the record that a job had, and its new one
@@ -87,6 +90,15 @@ class Session:
             self.display.studies.planned = fields["stats"]
         elif event == LogEvent.PROGRESS and self.display:
             self.display.progress(fields["done"], fields["total"])
+
+    def said(self, message: str) -> None:
+        """Something that is no event: which jobs in Slurm are ours, and that somebody wants an end."""
+        if named := slurm.NAMED.match(message):
+            self.watch = slurm.Watch(self.folder, named[1])
+        elif message.startswith(INTERRUPTED):
+            self.errors.append("interrupted")
+            if self.watch is not None:
+                self.watch.interrupt()
 
     def trouble(self, message: str) -> None:
         """Something that Snakemake says against the workflow; a failed job has a card instead."""
@@ -217,6 +229,8 @@ class Session:
 
     def end(self) -> None:
         """Cards of what failed, then the last lines; nothing where nothing ran."""
+        if self.watch is not None:
+            self.watch.end()
         if self.display:
             self.display.close()
             if self.errors and not self.failed:  # Snakemake itself is told to be quiet then

@@ -68,6 +68,8 @@ class LogHandler(LogHandlerBase):
                 self.session.trouble(record.getMessage())
             elif event is not None:
                 self.session.take(LogEvent(event), vars(record))
+            else:
+                self.session.said(record.getMessage())
         except Exception as error:  # noqa: BLE001  # see the module's docstring
             self.trouble = self.trouble or error
 

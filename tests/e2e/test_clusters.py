@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -119,3 +125,70 @@ def test_a_study_is_the_same_whoever_runs_it(way: Way, serial: Project, tmp_path
         again = made.call("snakemake", "--dry-run", *way.words, **environ)
     assert "Nothing to be done" in again.stdout + again.stderr
     assert made.files("results") == serial.files("results")
+
+
+# ---- ends ----------------------------------------------------------------------------------------
+
+LONG = '''\
+"""Takes a minute, unless it is told not to."""
+import os
+import pathlib
+import time
+
+
+def fit(model, x, kind, trial):
+    pathlib.Path(f"begun-{trial}").touch()
+    if not os.environ.get("QUICK"):
+        time.sleep(60)
+    pathlib.Path(model).write_text(f"{x} {kind}")
+    return {"loss": x}
+'''
+MARK = "ML_EXPERIMENT_TEST_MARK"
+
+
+def marked(mark: str) -> list[str]:
+    """The processes with a mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text("utf-8").replace("\0", " "))
+    return found
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> bool:
+    until = time.monotonic() + seconds
+    while not (done := true()) and time.monotonic() < until:
+        time.sleep(0.2)
+    return done
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+@pytest.mark.parametrize("way", [way for way in WAYS if way.name == "slurm"], ids=lambda w: w.name)
+def test_nothing_of_a_run_goes_on_when_it_has_ended(
+    way: Way, how: signal.Signals, tmp_path: Path
+) -> None:
+    made = project(tmp_path / "project", steps=LONG)
+    mark = secrets.token_hex(8)
+    with way.started() as environ:
+        variables = {**os.environ, **environ, MARK: mark, "SNAKEMAKE_LOGGER_MLFLOW_OFFLINE": "1"}
+        variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        with (tmp_path / "log").open("wb") as log:
+            process = subprocess.Popen(
+                ["snakemake", *way.words], cwd=made.folder, env=variables, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        assert wait_until(lambda: len(list(made.folder.glob("begun-*"))) == 3), log_of(tmp_path)
+        os.killpg(process.pid, how)
+        assert wait_until(lambda: process.poll() is not None, 20), "Snakemake goes on"
+        assert wait_until(lambda: not marked(mark), 20), marked(mark)
+        assert "Traceback" not in log_of(tmp_path)
+        if how == signal.SIGKILL:
+            made.call("snakemake", "--unlock")
+        done = made.call("snakemake", *way.words, **environ, QUICK="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(canonical(made)) == 7
+
+
+def log_of(folder: Path) -> str:
+    return (folder / "log").read_text("utf-8")
