@@ -22,6 +22,7 @@ from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Job, Plan, by_hand_id
 from ml_experiment.records import Line, Records
 
+FEW = 8  # lines of an executor's log, most of which is Snakemake's
 CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
 
 
@@ -41,12 +42,17 @@ class Started:
     wildcards: Mapping[str, str]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    log: str
+    logs: tuple[str, ...]
     command: str
     threads: int
     resources: Mapping[str, Any]
     at: float
     stats: Mapping[str, Stat | None]
+
+    @property
+    def log(self) -> str:
+        """What the program prints."""
+        return self.logs[0] if self.logs else ""
 
 
 class Failure(NamedTuple):
@@ -106,7 +112,7 @@ class Recorder:
             wildcards=wildcards,
             inputs=inputs,
             outputs=tuple(map(str, event["output"])),
-            log=next(map(str, event["log"] or ()), ""),
+            logs=tuple(map(str, event["log"] or ())),
             command=str(event["shellcmd"] or ""),
             threads=int(event["threads"]),
             resources=_plain(event["resources"]),
@@ -136,6 +142,17 @@ class Recorder:
             file.unlink(missing_ok=True)
         boots = [line for line in lines if "status" not in line]
         return Failure(boots, status, self.redactor.text(tail))
+
+    def unfinished(self, started: Started, failure: Failure, said: str, log: str) -> Failure:
+        """A failure with what its executor says, where the program said nothing of its end.
+
+        It was killed, or was never begun: then what it printed may be of another time.
+        """
+        own = self.folder / started.log
+        fresh = started.log and own.exists() and own.stat().st_mtime >= started.at - CLOCKS
+        printed = failure.tail if fresh else ""
+        more = printed or self.redactor.text(last_lines(self.folder / log, FEW))
+        return failure._replace(tail=f"{self.redactor.text(said)}\n{more}")
 
     def failed(self, started: Started, at: float, failure: Failure) -> dict[str, Any]:
         """Record an attempt that has failed, with the end of its log."""

@@ -109,7 +109,9 @@ def end_leftovers(folder: Path) -> list[str]:
                     if end(file.name):
                         file.unlink(missing_ok=True)
                         if left:
-                            told.append(f"{left} jobs of an earlier run were in Slurm: cancelled")
+                            what = "1 job" if left == 1 else f"{left} jobs"
+                            verb = "was" if left == 1 else "were"
+                            told.append(f"{what} of an earlier run {verb} in Slurm: cancelled")
                         break
                 elif known.read() != ENDING:
                     break

@@ -212,12 +212,18 @@ class Session:
         if self.display:
             self.display.studies.gave_up(started.job)
             self.display.failed(started.name)
-        failure = recorder.failure(started)
+        failure, log = recorder.failure(started), started.log
+        beside = [path for path in fields.get("log") or () if _bare(path) not in started.logs]
+        if failure.status is None and beside:  # an executor with a log of its own
+            said = str(fields.get("rule_msg") or "").partition("For further error details")[0]
+            failure = recorder.unfinished(started, failure, said.strip(), str(beside[-1]))
+            paths = (log, os.path.relpath(beside[-1], self.folder))
+            log = ", ".join(path for path in paths if path)
         if plan is not None:
             target = started.outputs[0] if job is None else ending.job_target(plan, job)
             self.failed[fields["jobid"]] = ending.card(
                 started.name,
-                started.log or "none: the rule declares no log",
+                log or "none: the rule declares no log",
                 ending.rerun(plan, target),
                 params={} if job is None else {**job.case.values, **job.case.params},
                 seed=None if job is None else plan.seed(job),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 import re
 import shlex
@@ -22,8 +23,10 @@ from snakemake.io import directory
 
 from ml_experiment import chosen, hashing, keys, launch, staleness, workspace
 from ml_experiment.errors import UserError, did_you_mean
+from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan, StepPlan
 
+MARGIN = 10  # minutes that a cluster's limit lies behind a step's own `timeout`
 FEW = 64  # as many jobs as a wildcard's pattern may list
 
 
@@ -81,14 +84,27 @@ class StepRule:
 
     @property
     def resources(self) -> dict[str, Any]:
-        """Memory and GPUs, where a case declares any. Fractions of a GPU are thousandths."""
+        """Memory, GPUs and time, where they are declared.
+
+        Fractions of a GPU are thousandths, for who can share one; `gpu` is whole ones, by the name
+        that plugins for clusters know. A cluster's limit of time lies behind the step's own.
+        """
         found: dict[str, Any] = {}
         works = [case.work for case in self.step.cases]
         if any(work.mem_mb is not None for work in works):
             found["mem_mb"] = lambda wildcards: self.job(wildcards).case.work.mem_mb or 0
         if any(work.gpus for work in works):
             found["gpu_milli"] = lambda wildcards: round(self.job(wildcards).case.work.gpus * 1000)
+            found["gpu"] = lambda wildcards: math.ceil(self.job(wildcards).case.work.gpus)
+        if all(work.timeout is not None for work in works):
+            found["runtime"] = lambda wildcards: self._minutes(self.job(wildcards))
         return found
+
+    @staticmethod
+    def _minutes(job: Job) -> int:
+        limit = seconds(job.case.work.timeout)
+        assert limit is not None
+        return math.ceil(limit / 60) + MARGIN
 
     def job(self, wildcards: Any) -> Job:
         """The job that Snakemake's wildcards mean."""

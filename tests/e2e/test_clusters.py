@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -192,3 +194,56 @@ def test_nothing_of_a_run_goes_on_when_it_has_ended(
 
 def log_of(folder: Path) -> str:
     return (folder / "log").read_text("utf-8")
+
+
+# ---- what only a cluster does --------------------------------------------------------------------
+
+ASKING = """\
+name: asking
+steps:
+  device:
+    run: |
+      printf '{{"gpus": %s}}' "$SLURM_GPUS_ON_NODE" > {metrics}
+    metrics: metrics.json
+    gpus: 0.5
+    timeout: 90s
+  lost:
+    run: "scancel $SLURM_JOB_ID; sleep 60; touch {outputs.file}"
+    outputs: {file: file.txt}
+"""
+
+
+def test_a_job_asks_slurm_for_what_it_needs_and_tells_how_it_was_ended(tmp_path: Path) -> None:
+    made = project(tmp_path / "project", ASKING)
+    with slurm_cluster():
+        done = made.call("snakemake", *SLURM, "--keep-going")
+    assert done.returncode == 1
+    assert made.json("results/device/metrics.json") == {"gpus": 1}
+    _, _, card = done.stderr.partition("failed: lost")
+    assert re.search(r"│ .*CANCELLED", card), done.stderr
+    records = (made.folder / ".ml_experiment/records.jsonl").read_text("utf-8").splitlines()
+    states = {record["job"]: record["state"] for record in map(json.loads, records)}
+    assert states == {"device": "finished", "lost": "failed"}
+    details = (made.folder / ".ml_experiment/details.jsonl").read_text("utf-8").splitlines()
+    asked = next(
+        d["resources"] for d in map(json.loads, details) if "gpu" in d.get("resources", {})
+    )
+    assert {name: asked[name] for name in ("gpu", "gpu_milli", "runtime")} == {
+        "gpu": 1, "gpu_milli": 500, "runtime": 12
+    }  # fmt: skip
+
+
+def test_what_an_earlier_run_has_left_in_slurm_ends_before_the_next_begins(tmp_path: Path) -> None:
+    """The process that cancels it was killed as well: a machine that was switched off."""
+    made = project(tmp_path / "project")
+    run = f"left-{secrets.token_hex(4)}"
+    made.write(f".ml_experiment/slurm/{run}", "")
+    with slurm_cluster():
+        sent = made.call("sbatch", f"--job-name={run}", "--output=/dev/null", "--wrap=sleep 100")
+        assert sent.returncode == 0, sent.stderr
+        done = made.call("snakemake", "--cores", "2")
+        left = made.call("squeue", "--noheader", f"--name={run}").stdout
+    assert done.returncode == 0, done.stderr
+    assert "1 job of an earlier run was in Slurm: cancelled" in done.stderr
+    assert left == ""
+    assert list((made.folder / ".ml_experiment/slurm").iterdir()) == []
