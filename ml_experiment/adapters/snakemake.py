@@ -60,7 +60,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
     try:
         given = overrides.ours(given)
         plan = workspace.open_plan(Path(str(file)) if file else None, given)
-        snakemake_command.check_profile(sys.argv, Path(plan.folder) / "Snakefile")
+        snakemake_command.check_profile(sys.argv, plan.folder)
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
     opened = Experiment(plan, nested=nested)

@@ -12,28 +12,47 @@ from pathlib import Path
 
 from ml_experiment.errors import UserError, did_you_mean
 
+STORAGE = "--default-storage-provider"
+
 
 def nested(words: Sequence[str]) -> bool:
     """Whether another Snakemake has started this one for a job; `words` are its arguments."""
     return value(words, "--mode") in ("remote", "subprocess")
 
 
-def check_profile(words: Sequence[str], snakefile: Path) -> None:
-    """Snakemake goes on without a workflow profile that it does not find, and says nothing.
+def check_profile(words: Sequence[str], folder: Path) -> None:
+    """What Snakemake says nothing of, or nothing that helps.
+
+    It goes on without a workflow profile that it does not find. And what goes through a storage is
+    elsewhere than in the project's folder, where steps and studies have their files.
 
     Args:
         words: the arguments.
-        snakefile: a file of the folder that Snakemake looks in besides.
+        folder: the project's.
 
     Raises:
-        UserError: there is no such profile.
+        UserError: there is no such profile, or it has a default storage.
     """
+    storage, where = value(words, STORAGE), "the command line"
     name = value(words, "--workflow-profile")
-    folders = [Path("profiles"), snakefile.parent / "profiles"]
-    if name is None or name == "none" or any((f / name).exists() for f in (Path(), *folders)):
-        return
-    known = {f"profiles/{entry.name}" for folder in folders for entry in folder.glob("*")}
-    raise UserError("no such workflow profile", value=name, hint=did_you_mean(name, known))
+    if name is not None and name != "none":
+        places = (Path(), Path("profiles"), folder / "profiles")
+        found = next((place / name for place in places if (place / name).exists()), None)
+        if found is None:
+            known = {f"profiles/{p.name}" for place in places[1:] for p in place.glob("*")}
+            raise UserError("no such workflow profile", value=name, hint=did_you_mean(name, known))
+        file = found / "config.yaml" if found.is_dir() else found
+        if file.is_file() and not storage:
+            lines = (line.partition(":") for line in file.read_text("utf-8").splitlines())
+            storage = next((text.strip() for key, _, text in lines if f"--{key}" == STORAGE), None)
+            where = str(file)
+    if storage:
+        raise UserError(
+            "steps and studies do not go through a storage",
+            where=where,
+            value=f"{STORAGE[2:]}: {storage}",
+            hint="profiles/ray needs no folder that all nodes see; docs/clusters.md says more",
+        )
 
 
 def value(words: Sequence[str], option: str) -> str | None:

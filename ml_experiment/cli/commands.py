@@ -15,13 +15,21 @@ def init(options: argparse.Namespace) -> int:
     """`ml-experiment init`."""
     from ml_experiment.services import init as service
 
-    made = service.init(Path(options.folder), empty=options.empty, dry_run=options.dry_run)
+    made = service.init(
+        Path(options.folder),
+        empty=options.empty,
+        profiles=options.profiles,
+        dry_run=options.dry_run,
+    )
     print("would write:" if options.dry_run else "written:")
     print("\n".join(f"  {name}" for name in made.files))
     if made.ignore and (made.folder / service.IGNORE).exists() and options.dry_run is False:
         missing = [line for line in made.ignore if line not in _lines(made.folder / service.IGNORE)]
         if missing:
             print("add to .gitignore:\n" + "\n".join(f"  {line}" for line in missing))
+    if options.profiles:
+        print("next: snakemake --workflow-profile profiles/NAME (docs/clusters.md)")
+        return 0
     there = f"cd {options.folder} && " if options.folder != "." else ""
     action = "add SCRIPT" if options.empty else f"run --cores {_cores()}"
     print(f"next: {there}ml-experiment {action}")

@@ -143,9 +143,13 @@ def _init(commands: object) -> None:
         "ml-experiment init            in this folder, beside what is there",
         "ml-experiment init paper      in a new folder",
         "ml-experiment init --empty    without the demonstration, for scripts of one's own",
+        "ml-experiment init --profiles     those for clusters, for a project that is there",
     )
     command.add_argument(
         "--empty", action="store_true", help="an experiment without steps, for scripts of one's own"
+    )
+    command.add_argument(
+        "--profiles", action="store_true", help="only Snakemake's profiles for clusters"
     )
     command.add_argument("folder", nargs="?", default=".", help="where (this folder)")
     command.add_argument(

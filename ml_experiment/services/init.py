@@ -65,22 +65,30 @@ def template() -> Path:
     return packed if packed.is_dir() else package.parent
 
 
-def init(folder: Path, *, empty: bool = False, dry_run: bool = False) -> Made:
+def init(
+    folder: Path, *, empty: bool = False, profiles: bool = False, dry_run: bool = False
+) -> Made:
     """Make a project in a folder, which may hold anything else.
+
+    `empty` is without the demonstration; `profiles` are only those for clusters, for a project that
+    is there.
 
     Raises:
         UserError: a file that would be written is there already, or the folder cannot be written.
     """
     beside = any((folder / name).exists() for name in SNAKEFILES)
-    copies = {_renamed(name, beside=beside): text for name, text in _texts(empty=empty).items()}
+    texts = _profiles() if profiles else _texts(empty=empty)
+    copies = texts if profiles else {_renamed(n, beside=beside): text for n, text in texts.items()}
     taken = [name for name in sorted(copies) if os.path.lexists(folder / name)]
     if taken:
         raise UserError(
             "files of the new project are here already: " + ", ".join(taken),
             where=str(folder),
-            hint="`ml-experiment init FOLDER` makes the project in a folder of its own",
+            hint="remove them, or keep them as they are"
+            if profiles
+            else "`ml-experiment init FOLDER` makes the project in a folder of its own",
         )
-    lacking = _lacking(folder / IGNORE)
+    lacking = () if profiles else _lacking(folder / IGNORE)
     if not dry_run:
         try:
             _write(folder, copies, lacking)
@@ -98,7 +106,7 @@ def _write(folder: Path, copies: dict[str, bytes], lacking: tuple[str, ...]) -> 
             target.parent.mkdir(parents=True, exist_ok=True)
             written.append(target)
             target.write_bytes(text)
-        if not (folder / IGNORE).exists():
+        if lacking and not (folder / IGNORE).exists():
             written.append(folder / IGNORE)
             (folder / IGNORE).write_text("\n".join(lacking) + "\n", "utf-8")
     except OSError:
@@ -115,6 +123,12 @@ def _texts(*, empty: bool) -> dict[str, bytes]:
     kept = ("workflow/rules/experiment.smk", PROFILE, "schemas")
     general = {name: text for name, text in texts.items() if name.startswith(kept)}
     return {**general, **{name: text.encode() for name, text in EMPTY.items()}}
+
+
+def _profiles() -> dict[str, bytes]:
+    files = sorted((template() / "profiles").glob("*/config.yaml"))
+    names = {file.relative_to(template()).as_posix(): file for file in files}
+    return {name: f.read_bytes() for name, f in names.items() if not name.startswith(PROFILE)}
 
 
 def _template_files() -> list[str]:
