@@ -29,7 +29,7 @@ from ml_experiment.adapters.snakemake_studies import (
 from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Seeding
-from ml_experiment.plan import Plan, by_hand_id
+from ml_experiment.plan import Job, Plan, by_hand_id
 from ml_experiment.suggestions import Suggestions
 
 # Snakemake keeps what it makes of jobs to its end, and Python by itself looks through it for garbage
@@ -184,6 +184,10 @@ class Experiment:
             return
         for path, copy in kept:
             sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
+
+    def taken_from(self, job: Job) -> list[str]:
+        """The folders of other trials that a job takes what they have made from."""
+        return [rule.taken[job.id] for rule in self._trials if job.id in rule.taken]
 
     def path(self, reference: str) -> str | list[str]:
         """The path of `step.output`, or the paths where the step is many jobs.

@@ -48,6 +48,7 @@ class TrialRule(StepRule):
         # one job runs from the start; what it tries is known by then, and not asked again.
         self.running = nested
         self.priority = signed(self._priority)
+        self.taken: dict[str, str] = {}  # job -> the folder of the trial that has made the same
         self._studies = studies
         self._equal: dict[str, list[int]] = {}  # own parameters -> the trials that have them
 
@@ -114,6 +115,7 @@ class TrialRule(StepRule):
         for number in numbers:
             other = replace(job, trial=number)
             if number < job.trial and trying.holds(self.plan, other, made):
+                self.taken[job.id] = self.plan.path(other, "").rstrip("/")
                 return launch.taken_over(self.plan, job, other)
         if job.trial not in numbers:
             numbers.append(job.trial)
@@ -222,7 +224,9 @@ class HistoryRule:
 
 
 class StudyRule(StepRule):
-    """The rule of the job that gathers a study's trials."""
+    """The rule of the job that gathers a study's trials, where all that they have made is."""
+
+    local = True
 
     @property
     def log(self) -> dict[str, str]:

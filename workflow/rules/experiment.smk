@@ -20,6 +20,7 @@ for _step in experiment.rules:
         output: _step.output,
         log: **_step.log,
         wildcard_constraints: **_step.wildcard_constraints,
+        localrule: _step.local
         threads: _step.threads
         resources: **_step.resources,
         retries: _step.retries
@@ -76,5 +77,6 @@ for _view in experiment.views:
         output: _view.output,
         log: **_view.log,
         wildcard_constraints: **_view.wildcard_constraints,
+        localrule: True
         params: command=_view.command,
         shell: "{params.command}"

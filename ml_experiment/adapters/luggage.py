@@ -1,0 +1,72 @@
+"""What a job of an experiment has besides what its rule declares, for executors that send jobs away."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ml_experiment.adapters import snakemake as rules
+from ml_experiment.plan import Job, Plan, by_hand_id
+
+_hosts: dict[int, str] = {}
+
+
+class Luggage(NamedTuple):
+    """Paths relative to the workspace.
+
+    Attributes:
+        needs: what it reads, if it is there.
+        products: patterns of what it may write, also where it fails; what it has not is not there.
+        makes: patterns of what it may add.
+        passed: names of the variables that it is to have from Snakemake's environment.
+    """
+
+    needs: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    passed: tuple[str, ...] = ()
+
+
+def of(job: Any) -> Luggage:
+    """The luggage of one of Snakemake's jobs, or of all in a group."""
+    if job.is_group():
+        found = [of(each) for each in job.jobs]
+        return Luggage(*(tuple(p for each in found for p in each[kind]) for kind in range(4)))
+    opened = rules.opened()
+    if not opened:
+        return Luggage()
+    return _of_rule(opened[-1], job.rule.name, dict(job.wildcards.items()))
+
+
+def _of_rule(experiment: rules.Experiment, rule: str, wildcards: Mapping[str, str]) -> Luggage:
+    plan = experiment.plan
+    if rule not in plan.steps:
+        boot = glob.escape(plan.state("boot", f"{by_hand_id(rule, wildcards)}.jsonl"))
+        return Luggage(makes=(boot, f"{boot}.*"))
+    job = plan.job(rule, wildcards)
+    needs, products = _of_trial(plan, job) if job.trial is not None else ([], [])
+    if job.step.step.checkpoints:
+        kept = plan.state("checkpoints", job.id)
+        needs.append(kept)
+        products.append(glob.escape(kept))
+    needs += experiment.taken_from(job)
+    failures = f"{glob.escape(plan.boot(job))}.*"
+    return Luggage(tuple(needs), tuple(products), (failures,), tuple(job.case.work.env))
+
+
+def _of_trial(plan: Plan, job: Job) -> tuple[list[str], list[str]]:
+    reports = plan.path(job, "reports.txt")
+    products = [glob.escape(path.rstrip("/")) for path in plan.outputs(job).values()]
+    return [plan.suggestion(job), reports], [*products, glob.escape(reports)]
+
+
+def ran_on(job: Any, host: str) -> None:
+    """Note where a job has run."""
+    for each in job.jobs if job.is_group() else [job]:
+        _hosts[each.jobid] = host
+
+
+def host_of(jobid: int) -> str | None:
+    """Where a job has run; None where nobody has noted it, which is here."""
+    return _hosts.pop(jobid, None)

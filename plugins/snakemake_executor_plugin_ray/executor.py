@@ -1,0 +1,137 @@
+"""Snakemake's jobs to Ray, and what became of them back to Snakemake.
+
+Snakemake imports this at every start, whether it is used or not: Ray is imported when the first job
+is to run.
+"""
+
+# No `from __future__ import annotations`: Snakemake makes options of the types of the settings.
+import os
+import sys
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
+from snakemake_interface_executor_plugins.settings import (
+    CommonSettings,
+    ExecMode,
+    ExecutorSettingsBase,
+)
+
+from snakemake_executor_plugin_ray import shipping
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=False,  # where a node does not see the workspace, files travel
+    job_deploy_sources=False,
+    pass_envvar_declarations_to_cmd=False,
+    auto_deploy_default_storage_provider=False,
+)
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    """Of `--ray-...`, and of `ray-...` in a profile."""
+
+    address: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "The Ray cluster: HOST:PORT of its head, or `auto` for the one on this machine. "
+            "Without it RAY_ADDRESS counts, and without both a Ray of this run's own is started "
+            "here.",
+        },
+    )
+    token_file: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "A file with the cluster's token. Without it RAY_AUTH_TOKEN, "
+            "RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token count, as for Ray itself.",
+        },
+    )
+    autoscaling: bool = field(
+        default=False,
+        metadata={
+            "help": "Nodes may be added to the cluster: wait for what no node has now, instead of "
+            "failing at once.",
+        },
+    )
+    no_dashboard: bool = field(
+        default=False,
+        metadata={"help": "Start a Ray of this run's own without its dashboard."},
+    )
+    lost: int = field(
+        default=3,
+        metadata={
+            "help": "How many times a job is started again whose node or worker was lost. It is no "
+            "attempt in Snakemake's sense: the job has done nothing wrong.",
+        },
+    )
+    code_mb: int = field(
+        default=64,
+        metadata={
+            "help": "The most code, in MiB, that is sent to a node that does not see the workspace.",
+        },
+    )
+
+
+class Executor(RealExecutor):
+    """Thin: what a job is comes from `shipping`, what Ray does from `ml_experiment.adapters.ray`."""
+
+    def __post_init__(self) -> None:
+        self.jobs: Any = None
+        self.running: dict[int, Future[None]] = {}
+
+    def run_job(self, job: Any) -> None:
+        """Submit one job."""
+        from ml_experiment.errors import MLExperimentError
+        from snakemake_executor_plugin_ray.jobs import Jobs
+
+        info = SubmittedJobInfo(job=job)
+        try:
+            if self.jobs is None:
+                self.jobs = Jobs(self)
+            self.report_job_submission(info)
+            self.jobs.submit(info)
+        except MLExperimentError as error:
+            raise WorkflowError(str(error)) from None
+
+    def shutdown(self) -> None:
+        """The run has ended."""
+        jobs, self.jobs = self.jobs, None
+        if jobs is not None:
+            jobs.close()
+
+    def cancel(self) -> None:
+        """The run is given up: nothing of it may go on."""
+        self.shutdown()
+
+    def get_exec_mode(self) -> ExecMode:
+        """Of a job's own Snakemake."""
+        return ExecMode.REMOTE
+
+    def get_python_executable(self) -> str:
+        """Of a job's own Snakemake; a node puts its own in the place of it."""
+        return sys.executable
+
+    def get_job_exec_prefix(self, job: Any) -> str:
+        """A task begins in the workspace."""
+        return ""
+
+    def additional_general_args(self) -> str:
+        """A job's own Snakemake runs it there, whatever the profile says."""
+        return "--workflow-profile none --executor local"
+
+    @property
+    def cores(self) -> Any:
+        """Of a job's own Snakemake; a job's threads are what Ray has given it."""
+        return "all"
+
+    @property
+    def workspace(self) -> str:
+        """Where Snakemake works."""
+        return os.getcwd()
+
+
+__all__ = ["Executor", "ExecutorSettings", "common_settings", "shipping"]
