@@ -54,9 +54,10 @@ class Guard:
         self.lock = hold(folder)
         self.folder = folder
         self.job: int | None = None
+        self._program: subprocess.Popen[bytes] | None = None
         self._woken, wakes = socket.socketpair()
         for end in (self._woken, wakes):
-            end.setblocking(False)
+            end.settimeout(0)
         self._wakes = wakes
         signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -101,7 +102,8 @@ class Guard:
 
     def _start(self, request: dict[str, Any], out: int, err: int) -> int:
         if "argv" in request:
-            return subprocess.Popen(
+            # Kept: an object that goes away waits for its process, whose status nobody hears then.
+            self._program = subprocess.Popen(
                 request["argv"],
                 cwd=request["cwd"],
                 env=request["env"],
@@ -109,7 +111,8 @@ class Guard:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-            ).pid
+            )
+            return self._program.pid
         call = pickle.loads(request["call"])  # noqa: S301  # imports here, once for all jobs
         child = os.fork()
         if child == 0:
@@ -125,8 +128,10 @@ class Guard:
             if pid == 0:
                 return
             if pid == self.job:
-                self.job = None
-                self._answer({"status": os.waitstatus_to_exitcode(status)})
+                self.job, code = None, os.waitstatus_to_exitcode(status)
+                if self._program is not None and self._program.pid == pid:
+                    self._program.returncode = code
+                self._answer({"status": code})
 
     def _answer(self, message: dict[str, Any]) -> None:
         body = json.dumps(message).encode()
@@ -248,7 +253,9 @@ def main(arguments: list[str]) -> None:
     os.setsid()
     for unwanted in SIGNALS:  # a handler is not inherited by programs, ignoring would be
         signal.signal(unwanted, lambda *_: None)
-    guard = Guard(socket.socket(fileno=int(number)), folder, connect(lifeline) if lifeline else None)
+    guard = Guard(
+        socket.socket(fileno=int(number)), folder, connect(lifeline) if lifeline else None
+    )
     try:
         guard.serve()
     finally:

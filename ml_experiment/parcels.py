@@ -57,8 +57,11 @@ class Digests:
         return known[1]
 
 
-def items(folder: str, path: str, digests: Digests) -> Iterator[Item]:
-    """All that is at a path of a workspace; nothing where nothing is there."""
+def items(folder: str, path: str, digests: Digests | None) -> Iterator[Item]:
+    """All that is at a path of a workspace; nothing where nothing is there.
+
+    Without `digests` nobody wants to know them.
+    """
     whole = os.path.join(folder, path)
     if os.path.isdir(whole):
         empty = True
@@ -67,22 +70,26 @@ def items(folder: str, path: str, digests: Digests) -> Iterator[Item]:
                 empty = False
                 inner = os.path.join(path, name)
                 if os.path.islink(os.path.join(whole, name)):
-                    yield _link_or_file(folder, inner, digests)
+                    yield _of_link(folder, inner, digests)
                 else:
                     yield from items(folder, inner, digests)
         if empty:
             yield Item(path, "folder", "", 0o777)
     elif os.path.isfile(whole):
-        yield Item(path, "file", digests.of(whole), os.stat(whole).st_mode & 0o777)
+        yield _of_one(whole, path, digests)
 
 
-def _link_or_file(folder: str, path: str, digests: Digests) -> Item:
-    """A link within a folder stays one where it points into that folder's neighbourhood."""
+def _of_link(folder: str, path: str, digests: Digests | None) -> Item:
+    """The file that a link in a folder leads to; of another link itself, which may lead anywhere."""
     whole = os.path.join(folder, path)
-    target = os.readlink(whole)
     if os.path.isfile(whole):
-        return Item(path, "file", digests.of(whole), os.stat(whole).st_mode & 0o777)
-    return Item(path, "link", target, 0o777)
+        return _of_one(whole, path, digests)
+    return Item(path, "link", os.readlink(whole), 0o777)
+
+
+def _of_one(whole: str, path: str, digests: Digests | None) -> Item:
+    digest = "" if digests is None else digests.of(whole)
+    return Item(path, "file", digest, os.stat(whole).st_mode & 0o777)
 
 
 def pieces(folder: str, paths: Iterable[str]) -> Iterator[Piece]:
@@ -90,16 +97,11 @@ def pieces(folder: str, paths: Iterable[str]) -> Iterator[Piece]:
     for pattern in paths:
         found = sorted(glob.glob(pattern, root_dir=folder, include_hidden=True))
         for path in found:
-            for item in items(folder, path, _NoDigests()):
+            for item in items(folder, path, None):
                 if item.kind == "file":
                     yield from _of_file(folder, item)
                 else:
                     yield Piece(item.path, item.kind, item.mode, item.digest.encode())
-
-
-class _NoDigests(Digests):
-    def of(self, path: str) -> str:
-        return ""
 
 
 def _of_file(folder: str, item: Item) -> Iterator[Piece]:

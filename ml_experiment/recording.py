@@ -120,11 +120,14 @@ class Recorder:
             stats={path: self.digests.stat(path) for path in inputs if not staleness.is_ours(path)},
         )
 
-    def finished(self, started: Started, at: float) -> dict[str, Any]:
-        """Record a job that has succeeded; a trial may have, and have failed."""
+    def finished(self, started: Started, at: float, host: str | None = None) -> dict[str, Any]:
+        """Record a job that has succeeded; a trial may have, and have failed.
+
+        `host` is where it has run, if not on this machine.
+        """
         failed = trying.status(self.plan, started.job).get("state") == "failed"
         record = self._record(started, "finished", at, self.failure(started) if failed else None)
-        self._add(record)
+        self._add(record, host)
         return record
 
     def failure(self, started: Started) -> Failure:
@@ -154,10 +157,12 @@ class Recorder:
         more = printed or self.redactor.text(last_lines(self.folder / log, FEW))
         return failure._replace(tail=f"{self.redactor.text(said)}\n{more}")
 
-    def failed(self, started: Started, at: float, failure: Failure) -> dict[str, Any]:
+    def failed(
+        self, started: Started, at: float, failure: Failure, host: str | None = None
+    ) -> dict[str, Any]:
         """Record an attempt that has failed, with the end of its log."""
         record = self._record(started, "failed", at, failure)
-        self._add(record)
+        self._add(record, host)
         return record
 
     @staticmethod
@@ -218,7 +223,9 @@ class Recorder:
             self._keys[path] = staleness.read_json(self.folder / path)
         return self._keys[path]
 
-    def _add(self, record: dict[str, Any]) -> None:
+    def _add(self, record: dict[str, Any], host: str | None) -> None:
+        if host is not None:
+            record["host"] = host
         record["id"] = records.add(self.file, record)
 
     def _record(

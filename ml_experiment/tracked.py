@@ -229,6 +229,8 @@ def _source(name: str, commit: str | None) -> dict[str, str]:
 
 def _host(record: Mapping[str, Any]) -> str | None:
     """Where the job itself ran: on a cluster not where Snakemake did."""
+    if record.get("host"):
+        return str(record["host"])
     platforms = (line.get("platform") or {} for line in record.get("boot") or ())
     return next((p["host"] for p in platforms if p.get("host")), None)
 

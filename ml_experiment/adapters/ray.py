@@ -92,7 +92,7 @@ class Cluster:
             identity=self.identity,
             workspace=workspace,
             token=(token, self.identity),
-            lifeline=self.submit(self._listen()).result(),
+            lifeline=self.submit(self._listen(context.address_info["node_ip_address"])).result(),
             environ=dict(environ),
             passed=tuple(passed),
             software=software(),
@@ -107,14 +107,13 @@ class Cluster:
         """Have the loop do it; a future of another thread's."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _listen(self) -> str:
+    async def _listen(self, address: str) -> str:
         """The lifeline of guards: they are connected as long as this process lives."""
         self._guards: list[asyncio.StreamWriter] = []
 
         async def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self._guards.append(writer)
 
-        address = str(ray.util.get_node_ip_address())
         self._server = await asyncio.start_server(accepted, address, 0)
         return f"{address}:{self._server.sockets[0].getsockname()[1]}"
 
@@ -137,7 +136,7 @@ class Cluster:
         """What a task yields, as it comes.
 
         Raises:
-            Lost: its node or worker has gone.
+            LostError: its node or worker has gone.
             UserError: it could not be run, whatever node it is given to.
         """
         try:
@@ -147,13 +146,13 @@ class Cluster:
             text = "ended by Ray, since the node's memory was nearly full"
             raise UserError(text, hint="declare mem_mb, and Ray runs fewer at a time") from error
         except exceptions.TaskCancelledError as error:
-            raise Lost("cancelled") from error
+            raise LostError("cancelled") from error
         except LOST as error:
-            raise Lost(_first_line(error)) from error
+            raise LostError(_first_line(error)) from error
         except exceptions.RayTaskError as error:
             cause = _first_line(error.cause)
             if isinstance(error.cause, OSError):
-                raise Lost(cause) from error
+                raise LostError(cause) from error
             hint = "the nodes need ml-experiment, as this machine has it"
             raise UserError(f"a node could not take the job: {cause}", hint=hint) from error
 
@@ -164,7 +163,7 @@ class Cluster:
 
     def lacks(self, request: Mapping[str, Any]) -> str | None:
         """What is asked for and no node has, in words."""
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"] for node in _nodes()]
         wanted = dict(_named(request))
         if any(all(node.get(n, 0) >= v for n, v in wanted.items()) for node in nodes):
             return None
@@ -173,20 +172,20 @@ class Cluster:
             most = max((node.get(name, 0) for node in nodes), default=0)
             if value > most:
                 hint = did_you_mean(name, names) if most == 0 else None
-                told = f"no node has {name} {_amount(name, value)}; the most is {_amount(name, most)}"
+                told = (
+                    f"no node has {name} {_amount(name, value)}; the most is {_amount(name, most)}"
+                )
                 return f"{told}; {hint}" if hint else told
         told = ", ".join(f"{name} {_amount(name, value)}" for name, value in wanted.items())
         return f"no node has all of {told}"
 
     def most_cpus(self) -> float:
         """The processors of the largest node."""
-        nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+        nodes = [node["Resources"].get("CPU", 0) for node in _nodes()]
         return float(max(nodes, default=0))
 
     def close(self) -> None:
         """Leave Ray; a local one ends."""
-        if self.ended:  # Ray would wait for the head
-            os.environ["RAY_gcs_server_request_timeout_seconds"] = "1"
         self._token.unlink(missing_ok=True)
         with contextlib.suppress(Exception):
             self._loop.call_soon_threadsafe(self._server.close)
@@ -204,7 +203,7 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
-class Lost(Exception):
+class LostError(Exception):
     """A job's node or worker has gone; the text says how."""
 
 
@@ -230,6 +229,11 @@ class Contents:
         return found
 
 
+def _nodes() -> list[dict[str, Any]]:
+    nodes: Any = ray.nodes  # its annotations are not complete
+    return [node for node in nodes() if node["Alive"]]
+
+
 def _named(request: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
     for name, value in request.items():
@@ -245,7 +249,7 @@ def _amount(name: str, value: float) -> str:
 
 def _first_line(error: object) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return lines[0].partition(". ")[0] if lines else type(error).__name__
 
 
 def _reachable(address: str) -> bool:
@@ -282,10 +286,12 @@ def _init(options: Options, folder: str | None) -> Any:
             hint="its token is in ~/.ray/auth_token of the head; name a copy with --ray-token-file",
         ) from error
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if address is None:
+            raise UserError(f"Ray does not start: {_first_line(error)}") from error
         raise UserError(
-            f"no connection to the Ray cluster at {address}: {_first_line(error)}"
-            if address
-            else f"Ray does not start: {_first_line(error)}",
+            f"no connection to the Ray cluster at {address}: {_first_line(error)}",
+            hint="it wants another token (--ray-token-file names a copy of ~/.ray/auth_token of its "
+            "head), or another version of Ray, or this machine is not one of its nodes",
         ) from error
     finally:
         with contextlib.suppress(ValueError):  # not the main thread
@@ -315,5 +321,3 @@ def _start_local(options: Options, folder: str, common: Mapping[str, Any]) -> An
         _temp_dir=f"{folder}/ray",
         **common,
     )
-
-

@@ -174,15 +174,16 @@ class Node:
         out, err = self._start(order)
         status = None
         streams = {out: 1, err: 2}
+        watched = self.guard.fileno()
         while status is None:
-            ready = select.select([self.guard, *streams], [], [], GLANCE if logs else None)[0]
-            for stream in [s for s in ready if s is not self.guard]:
+            ready = select.select([watched, *streams], [], [], GLANCE if logs else None)[0]
+            for stream in [s for s in ready if s != watched]:
                 data = os.read(stream, 1 << 16)
                 if data:
                     yield "printed", streams[stream], data
                 else:
                     del streams[stream]
-            if self.guard in ready:
+            if watched in ready:
                 answer = _answer(self.guard)
                 if "trouble" in answer:
                     yield "printed", 2, f"{answer['trouble']}\n".encode()
@@ -302,5 +303,3 @@ def _answer(connection: socket.socket) -> dict[str, Any]:
     (length,) = guard.LENGTH.unpack(guard.exactly(connection, guard.LENGTH.size))
     answer: dict[str, Any] = json.loads(guard.exactly(connection, length))
     return answer
-
-

@@ -31,7 +31,7 @@ from ml_experiment import (
     staleness,
     tracking,
 )
-from ml_experiment.adapters import slurm
+from ml_experiment.adapters import luggage, slurm
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
@@ -171,7 +171,7 @@ class Session:
         self.failed.pop(jobid, None)
         self.ran.append(started.name)
         recorder = self.open()
-        record = recorder.finished(started, at)
+        record = recorder.finished(started, at, luggage.host_of(jobid))
         if self.display:
             self.display.studies.ended(started.job, record, at)
         if self.display and (record.get("trial") or {}).get("state") == "failed":
@@ -229,7 +229,7 @@ class Session:
                 seed=None if job is None else plan.seed(job),
                 tail=failure.tail,
             )
-        recorder.failed(started, fields["created"], failure)
+        recorder.failed(started, fields["created"], failure, luggage.host_of(fields["jobid"]))
         if self.writer:
             self.writer.notify()
 

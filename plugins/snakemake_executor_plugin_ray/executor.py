@@ -7,9 +7,8 @@ is to run.
 # No `from __future__ import annotations`: Snakemake makes options of the types of the settings.
 import os
 import sys
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -19,8 +18,6 @@ from snakemake_interface_executor_plugins.settings import (
     ExecMode,
     ExecutorSettingsBase,
 )
-
-from snakemake_executor_plugin_ray import shipping
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -32,19 +29,19 @@ common_settings = CommonSettings(
 
 
 @dataclass
-class ExecutorSettings(ExecutorSettingsBase):
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]  # it is not typed
     """Of `--ray-...`, and of `ray-...` in a profile."""
 
-    address: Optional[str] = field(
-        default=None,
+    address: str = field(
+        default="",
         metadata={
             "help": "The Ray cluster: HOST:PORT of its head, or `auto` for the one on this machine. "
             "Without it RAY_ADDRESS counts, and without both a Ray of this run's own is started "
             "here.",
         },
     )
-    token_file: Optional[str] = field(
-        default=None,
+    token_file: str = field(
+        default="",
         metadata={
             "help": "A file with the cluster's token. Without it RAY_AUTH_TOKEN, "
             "RAY_AUTH_TOKEN_PATH or ~/.ray/auth_token count, as for Ray itself.",
@@ -76,26 +73,39 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
 
 
-class Executor(RealExecutor):
-    """Thin: what a job is comes from `shipping`, what Ray does from `ml_experiment.adapters.ray`."""
+class Executor(RealExecutor):  # type: ignore[misc]  # it is not typed
+    """Thin: what a job is comes from `shipping`, what becomes of it from `jobs`."""
 
     def __post_init__(self) -> None:
         self.jobs: Any = None
-        self.running: dict[int, Future[None]] = {}
+        self.trouble = False
 
     def run_job(self, job: Any) -> None:
         """Submit one job."""
         from ml_experiment.errors import MLExperimentError
-        from snakemake_executor_plugin_ray.jobs import Jobs
 
+        if self.trouble:
+            return
         info = SubmittedJobInfo(job=job)
         try:
             if self.jobs is None:
-                self.jobs = Jobs(self)
+                self.jobs = self._connected()
             self.report_job_submission(info)
             self.jobs.submit(info)
-        except MLExperimentError as error:
-            raise WorkflowError(str(error)) from None
+        except MLExperimentError as error:  # told so, Snakemake shows no place in this file
+            self.trouble = True
+            self.workflow.scheduler.executor_error_callback(WorkflowError(str(error)))
+
+    def _connected(self) -> Any:
+        address = self.executor_settings.address or os.environ.get("RAY_ADDRESS", "")
+        if address in ("", "local"):
+            address = None  # on loopback only; Ray looks at this when it is imported
+            os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        else:
+            os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "4")  # else 20, a second each
+        from snakemake_executor_plugin_ray.jobs import Jobs
+
+        return Jobs(self, address)
 
     def shutdown(self) -> None:
         """The run has ended."""
@@ -121,17 +131,9 @@ class Executor(RealExecutor):
 
     def additional_general_args(self) -> str:
         """A job's own Snakemake runs it there, whatever the profile says."""
-        return "--workflow-profile none --executor local"
+        return "--quiet progress rules host --workflow-profile none --executor local"
 
     @property
     def cores(self) -> Any:
         """Of a job's own Snakemake; a job's threads are what Ray has given it."""
         return "all"
-
-    @property
-    def workspace(self) -> str:
-        """Where Snakemake works."""
-        return os.getcwd()
-
-
-__all__ = ["Executor", "ExecutorSettings", "common_settings", "shipping"]

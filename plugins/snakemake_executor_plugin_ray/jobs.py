@@ -5,6 +5,7 @@ Imported when the first job is to run, since it imports Ray.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import glob
 import os
@@ -13,18 +14,19 @@ import threading
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
-
-from ml_experiment import parcels
+from ml_experiment import guard, parcels
 from ml_experiment.adapters import luggage
-from ml_experiment.adapters.ray import Cluster, Lost, Options
+from ml_experiment.adapters.ray import Cluster, LostError, Options
 from ml_experiment.adapters.ray_node import Order
 from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.launch import TAIL
 from snakemake_executor_plugin_ray import shipping
+
+if TYPE_CHECKING:
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 # What Snakemake, or this executor, deals with itself; any other resource is one of Ray's.
 OWN = frozenset({
@@ -38,27 +40,27 @@ class Jobs:
 
     Args:
         executor: Snakemake's.
+        address: of the cluster; None starts a Ray here.
 
     Raises:
         UserError: there is no Ray.
     """
 
-    def __init__(self, executor: Any) -> None:
+    def __init__(self, executor: Any, address: str | None) -> None:
         self.executor = executor
         self.workflow = executor.workflow
         self.logger = executor.logger
         self.settings = executor.executor_settings
         self.folder = os.getcwd()
         self.shipping = False  # until a node says that it does not see the workspace
-        self.closed = False
+        self.closed = threading.Event()
         self.tasks: dict[int, Any] = {}
         self._code: tuple[parcels.Item, ...] | None = None
         self._lock = threading.Lock()
         environ = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-        address = self.settings.address or os.environ.get("RAY_ADDRESS") or None
         options = Options(
-            address=None if address == "local" else address,
-            token_file=self.settings.token_file,
+            address=address,
+            token_file=self.settings.token_file or None,
             cores=self.workflow.resource_settings.cores,
             dashboard=not self.settings.no_dashboard,
         )
@@ -67,7 +69,7 @@ class Jobs:
         self.cluster = Cluster(options, self.folder, environ, self.workflow.envvars)
         self.cluster.lost = self._head_lost
         if self.cluster.dashboard:
-            self.logger.info(f"Ray dashboard: http://{self.cluster.dashboard}")
+            self.logger.info("Ray dashboard: http://%s", self.cluster.dashboard)
 
     def submit(self, info: SubmittedJobInfo) -> None:
         """Start one job. What it is is asked here, in Snakemake's thread."""
@@ -114,7 +116,7 @@ class Jobs:
         carried = luggage.of(job)
         nested = work.command is None and work.call is None
         if nested:
-            self.logger.debug(f"{job.name} has a Snakemake of its own: {work.reason}")
+            self.logger.debug("%s has a Snakemake of its own: %s", job.name, work.reason)
         order = Order(
             command=self.executor.format_job_exec(job) if nested else work.command,
             call=work.call,
@@ -161,7 +163,7 @@ class Jobs:
         """One job from its start to its end, on the nodes that it takes."""
         job: Any = info.job
         lost = 0
-        while not self.closed:
+        while not self.closed.is_set():
             receipt = Receipt(self.folder)
             try:
                 if self.shipping and order.needs is None:
@@ -174,12 +176,15 @@ class Jobs:
                     self.shipping = True
                     continue
                 self._ended(info, receipt, order)
-            except Lost as error:
+            except LostError as error:
                 lost += 1
-                if self.closed:
+                if self.closed.is_set():
                     return
                 if lost <= self.settings.lost:
-                    self.logger.warning(f"{job.name}: its node was lost, it starts again ({error})")
+                    self.logger.warning(
+                        "%s: its node was lost, it starts again (%s)", job.name, error
+                    )
+                    await self._again(order)
                     continue
                 self._error(info, f"its node was lost {lost} times: {error}")
             except (MLExperimentError, OSError) as error:
@@ -190,6 +195,12 @@ class Jobs:
                 receipt.undo()
                 self.tasks.pop(job.jobid, None)
             return
+
+    async def _again(self, order: Order) -> None:
+        """Wait until the lost one has been ended by its guard, and remove what it has left here."""
+        await asyncio.sleep(3 * guard.PATIENCE)
+        for path in (*order.outputs, *order.logs) if order.prepared else ():
+            parcels.remove(os.path.join(self.folder, path))
 
     def _ended(self, info: SubmittedJobInfo, receipt: Receipt, order: Order) -> None:
         word, what, host = receipt.end[:3]
@@ -205,7 +216,7 @@ class Jobs:
             self._error(info, f"node {host}, {how}", receipt)
 
     def _error(self, info: SubmittedJobInfo, told: str, receipt: Receipt | None = None) -> None:
-        if self.closed:
+        if self.closed.is_set():
             return
         lines = [told]
         if receipt is not None and not self.workflow.output_settings.show_failed_logs:
@@ -225,7 +236,7 @@ class Jobs:
 
     def close(self) -> None:
         """End what runs, and leave."""
-        self.closed = True
+        self.closed.set()
         for task in list(self.tasks.values()):
             self.cluster.cancel(task)
         self.cluster.close()

@@ -50,6 +50,8 @@ def nested(job: Any, workflow: Any) -> str | None:
 
 
 def _nested(job: Any, workflow: Any) -> str | None:
+    from snakemake.io import is_flagged
+
     if job.is_group():
         return "it is a group"
     if not (job.is_shell or job.is_script):
@@ -60,6 +62,8 @@ def _nested(job: Any, workflow: Any) -> str | None:
         return "of its benchmark"
     if job.is_pipe or job.is_service:
         return "of a pipe or service"
+    if any(is_flagged(path, "update") for path in job.output):
+        return "of an output that it updates"
     if workflow.workflow_settings.cache is not None and job.rule.cache:
         return "of the cache between workflows"
     return _deployed(job, workflow.deployment_settings.deployment_method) or _own_shell()
@@ -98,6 +102,7 @@ def _of_shell(job: Any) -> Work:
 def _of_script(job: Any, workflow: Any) -> bytes:
     """A pickled function that runs the script, as Snakemake's generated code does."""
     resources = {name: value for name, value in job.resources.items() if name != "tmpdir"}
+    kind = type(job.resources)
     rule = job.rule
     path, base = rule.script, rule.basedir
     given = {
@@ -114,16 +119,15 @@ def _of_script(job: Any, workflow: Any) -> bytes:
         "jobid": job.jobid,
         "cleanup_scripts": workflow.execution_settings.cleanup_scripts,
     }
-    call: Callable[[], None] = functools.partial(run_script, given, resources, os.getcwd())
+    call: Callable[[], None] = functools.partial(run_script, given, kind, resources, os.getcwd())
     return pickle.dumps(call)
 
 
-def run_script(given: dict[str, Any], resources: dict[str, Any], workspace: str) -> None:
+def run_script(given: dict[str, Any], kind: Any, resources: dict[str, Any], workspace: str) -> None:
     """On a node: run a rule's script, in the working directory."""
     import tempfile
     from pathlib import Path
 
-    from snakemake.io import ResourceList
     from snakemake.script import script
     from snakemake.sourcecache import infer_source_file
 
@@ -136,7 +140,7 @@ def run_script(given: dict[str, Any], resources: dict[str, Any], workspace: str)
     with tempfile.TemporaryDirectory(prefix="snakemake-scripts-") as cache:
         script(
             **given,
-            resources=ResourceList(fromdict={**resources, "tmpdir": tempfile.gettempdir()}),
+            resources=kind(fromdict={**resources, "tmpdir": tempfile.gettempdir()}),
             conda_env=None,
             conda_base_path=None,
             container_img=None,
