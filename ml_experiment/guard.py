@@ -5,9 +5,10 @@ has no say then in what becomes of its job, and the job's programs would run on.
 of this process, which ends them when the worker has gone, or when Snakemake has: a connection to
 it, the lifeline, breaks at once when Snakemake ends in whatever way.
 
-    python -m ml_experiment.guard SOCKET FOLDER LIFELINE MARKER [REMOVED]
+    python -m ml_experiment.guard SOCKET FOLDER LEARNED LIFELINE MARKER [REMOVED]
 
-SOCKET is the number of an open socket to the worker, FOLDER what this node has for the run, LIFELINE
+SOCKET is the number of an open socket to the worker, FOLDER what this node has for the run, LEARNED
+where it is kept what programs import (boot/warm.sh), or nothing for no warm servers, LIFELINE
 `ADDRESS:PORT` of Snakemake, or nothing, MARKER the assignment that all processes of the run on this
 node have in their environment. Guards of one node share the folder: the last one removes it, and
 REMOVED too, and ends what is left of the run. Standard library only, and one thread: it forks.
@@ -33,6 +34,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Any
 
 LENGTH = struct.Struct("!I")
+WARM = "warm"  # the folder of warm servers, in that of a run
 PATIENCE = 1.0  # seconds between asking a job to end and ending it
 REACHING = 5.0  # seconds for reaching Snakemake
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)  # which do not end a guard
@@ -45,13 +47,17 @@ class Guard:
     Args:
         worker: the socket to it.
         folder: of the run on this node.
+        learned: what warm servers have learned.
         lifeline: the socket to Snakemake, if there is one.
     """
 
-    def __init__(self, worker: socket.socket, folder: str, lifeline: socket.socket | None) -> None:
+    def __init__(
+        self, worker: socket.socket, folder: str, learned: str, lifeline: socket.socket | None
+    ) -> None:
         self.worker = worker
         self.lifeline = lifeline
         self.lock = hold(folder)
+        self.alive = offer(os.path.join(folder, WARM), learned) if learned else -1
         self.folder = folder
         self.job: int | None = None
         self._program: subprocess.Popen[bytes] | None = None
@@ -166,6 +172,18 @@ def hold(folder: str) -> IO[bytes]:
             file.close()  # somebody has removed it in between
 
 
+def offer(folder: str, learned: str) -> int:
+    """A folder for warm servers, which live as long as somebody holds its FIFO open."""
+    alive = os.path.join(folder, "alive")
+    os.makedirs(folder, exist_ok=True)
+    os.makedirs(learned, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        os.symlink(learned, os.path.join(folder, "learned"))
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(alive, 0o600)
+    return os.open(alive, os.O_RDWR | os.O_CLOEXEC)
+
+
 def exactly(connection: socket.socket, length: int) -> bytes:
     """So many bytes. Raises ConnectionError where the other side ends before."""
     parts = []
@@ -246,16 +264,15 @@ def connect(lifeline: str) -> socket.socket | None:
 
 def main(arguments: list[str]) -> None:
     """Serve the worker at the other end of a socket."""
-    number, folder, lifeline, marker, *removed = arguments
+    number, folder, learned, lifeline, marker, *removed = arguments
     # A cluster ends the children of a worker with it, and this process has something to do then.
     if os.fork():
         os._exit(0)
     os.setsid()
     for unwanted in SIGNALS:  # a handler is not inherited by programs, ignoring would be
         signal.signal(unwanted, lambda *_: None)
-    guard = Guard(
-        socket.socket(fileno=int(number)), folder, connect(lifeline) if lifeline else None
-    )
+    worker, reached = socket.socket(fileno=int(number)), connect(lifeline) if lifeline else None
+    guard = Guard(worker, folder, learned, reached)
     try:
         guard.serve()
     finally:

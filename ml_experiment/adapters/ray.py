@@ -23,7 +23,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 import ray
 from ray import exceptions
 
-from ml_experiment.adapters.ray_node import Order, Run, run_job, software
+from ml_experiment.adapters.ray_node import LEARNED, Order, Run, run_job, software
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.parcels import Digests, Item, chunks
 
@@ -96,6 +96,7 @@ class Cluster:
             environ=dict(environ),
             passed=tuple(passed),
             software=software(),
+            warm=Path(workspace, LEARNED).parent.is_dir(),  # an experiment's
             removed=(self._folder,) if self._folder else (),
         )
         self._run = ray.put(self.run)

@@ -35,6 +35,7 @@ GLANCE = 0.25  # seconds between two looks at logs that grow
 BATCH = 4 << 20  # bytes of small files that travel together
 MAX_ARGUMENT = 100_000  # bytes; the kernel takes 128 KiB for one argument
 THREADS = ("OMP", "GOTO", "OPENBLAS", "MKL", "VECLIB", "NUMEXPR")  # as snakemake/shell.py sets
+LEARNED = ".ml_experiment/warm"  # in a workspace: what programs import
 RUN, NODE = "ML_EXPERIMENT_RUN", "ML_EXPERIMENT_NODE"  # the marker of all processes of a run
 
 _nodes: dict[str, Node] = {}  # a worker serves one run after the other
@@ -53,6 +54,7 @@ class Run:
         passed: the names of what also goes to nodes that do not see the workspace.
         software: versions that have to be the same everywhere.
         python, boot: of Snakemake's own installation, as they are in commands.
+        warm: whether programs are offered warm servers.
         removed: folders of this run alone, to be removed at its end.
     """
 
@@ -65,6 +67,7 @@ class Run:
     software: Mapping[str, str]
     python: str = sys.executable
     boot: str = str(launch.BOOT)
+    warm: bool = False
     removed: tuple[str, ...] = ()
 
 
@@ -146,14 +149,21 @@ class Node:
         with contextlib.suppress(OSError):
             self.shared = Path(run.workspace, path).read_text("ascii") == content
         self.workspace = run.workspace if self.shared else f"{self.folder}/workspace"
+        self.learned = self._learned()
         self.guard = self._start_guard()
         os.makedirs(self.workspace, exist_ok=True)
         self.held = Held(self.workspace, f"{self.folder}/notes")
 
+    def _learned(self) -> str:
+        """Where warm servers learn; nowhere without an experiment, or where there are none."""
+        if not self.run_of.warm or not sys.platform.startswith("linux"):
+            return ""
+        return f"{self.workspace}/{LEARNED}" if self.shared else f"{self.folder}/learned"
+
     def _start_guard(self) -> socket.socket:
         ours, its = socket.socketpair()
         run, marker = self.run_of, f"{NODE}={self.marker[NODE]}"
-        words = [str(its.fileno()), self.folder, run.lifeline, marker, *run.removed]
+        words = [str(its.fileno()), self.folder, self.learned, run.lifeline, marker, *run.removed]
         subprocess.run(
             [sys.executable, "-m", "ml_experiment.guard", *words],
             pass_fds=[its.fileno()],
@@ -254,6 +264,8 @@ class Node:
                 found[name] = os.environ[name]
         found.update({f"{name}_NUM_THREADS": str(order.threads) for name in THREADS})
         found.update(dict.fromkeys(("TMPDIR", "TMP", "TEMPDIR", "TEMP"), tempfile.gettempdir()))
+        if self.learned:
+            found["ML_EXPERIMENT_WARM"] = f"{self.folder}/{guard.WARM}"
         return {**found, **self.marker}
 
     def _fill(self, order: Order) -> None:
