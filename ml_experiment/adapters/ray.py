@@ -70,7 +70,7 @@ class Cluster:
     ) -> None:
         self.identity = secrets.token_hex(6)
         self.local = options.address is None
-        self._folder = tempfile.mkdtemp(prefix="ml-experiment-ray-") if self.local else None
+        self._folder = _session_folder() if self.local else None
         try:
             context = _init(options, self._folder)
         except BaseException:
@@ -260,6 +260,11 @@ def _reachable(address: str) -> bool:
             return True
     except (OSError, ValueError):
         return False
+
+
+def _session_folder() -> str:
+    """As short as can be: a socket's path has at most 107 bytes, and Ray's own part takes 70."""
+    return tempfile.mkdtemp(prefix="mlx-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: S108
 
 
 def _init(options: Options, folder: str | None) -> Any:

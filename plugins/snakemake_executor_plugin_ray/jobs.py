@@ -164,7 +164,7 @@ class Jobs:
         job: Any = info.job
         lost = 0
         while not self.closed.is_set():
-            receipt = Receipt(self.folder)
+            receipt = Receipt(self.folder, order.products)
             try:
                 if self.shipping and order.needs is None:
                     order = self._packed(job, order)
@@ -175,7 +175,7 @@ class Jobs:
                 if receipt.end[0] == "needed":
                     self.shipping = True
                     continue
-                self._ended(info, receipt, order)
+                self._ended(info, receipt)
             except LostError as error:
                 lost += 1
                 if self.closed.is_set():
@@ -202,12 +202,12 @@ class Jobs:
         for path in (*order.outputs, *order.logs) if order.prepared else ():
             parcels.remove(os.path.join(self.folder, path))
 
-    def _ended(self, info: SubmittedJobInfo, receipt: Receipt, order: Order) -> None:
+    def _ended(self, info: SubmittedJobInfo, receipt: Receipt) -> None:
         word, what, host = receipt.end[:3]
         if word == "refused":
             self._error(info, f"node {host} {what}")
             return
-        receipt.done(() if receipt.end[3] else order.products)
+        receipt.done()
         luggage.ran_on(info.job, host)
         if what == 0:
             self.executor.report_job_success(info)
@@ -243,10 +243,16 @@ class Jobs:
 
 
 class Receipt:
-    """What comes back of one job."""
+    """What comes back of one job.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: the workspace.
+        products: patterns; of what matches only what comes back is there in the end.
+    """
+
+    def __init__(self, folder: str, products: tuple[str, ...]) -> None:
         self.folder = folder
+        self._products = products
         self.end: tuple[Any, ...] = ("refused", "has sent nothing", "?")
         self._files = parcels.Unpacking(folder)
         self._tail: deque[bytes] = deque(maxlen=64)
@@ -258,7 +264,8 @@ class Receipt:
             self._print(*event[1:])
         elif event[0] == "log":
             self._log(*event[1:])
-        elif event[0] == "files":
+        elif event[0] == "files":  # the job has ended
+            self._clear()
             for piece in event[1]:
                 self._files.take(piece)
         else:
@@ -283,11 +290,18 @@ class Receipt:
         """The end of what it has printed."""
         return b"".join(self._tail).decode("utf-8", "replace")
 
-    def done(self, products: tuple[str, ...] = ()) -> None:
-        """Put its files in their places. Of its products only what has come is there then."""
-        for pattern in products:
+    def _clear(self) -> None:
+        """Remove its former products, before new ones are written into their folders."""
+        for pattern in self._products:
             for old in glob.glob(pattern, root_dir=self.folder):
                 parcels.remove(os.path.join(self.folder, old))
+        self._products = ()
+
+    def done(self) -> None:
+        """Put its files in their places."""
+        shared = self.end[3]
+        if not shared:
+            self._clear()
         self._files.done()
 
     def undo(self) -> None:
