@@ -242,7 +242,7 @@ def test_any_snakefile_runs_where_nothing_of_it_is(cluster: RayCluster, hidden: 
     assert (project.folder / "logs/shell.log").read_text() == "logged\n"
     assert not Path(there).exists()  # the node has kept nothing
 
-    done = on(project, cluster, *words, "out/bad.txt", profile=False)
+    done = on(project, cluster, "out/bad.txt", *words, profile=False)
     assert done.returncode == 1
     assert f"node {os.uname().nodename}, exit status 7" in done.stderr
     assert "│ this is why" in done.stderr
