@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_experiment.adapters import snakemake as rules
-from ml_experiment.plan import Job, Plan, by_hand_id
+from ml_experiment.plan import by_hand_id
 
 _hosts: dict[int, str] = {}
 
@@ -45,7 +45,13 @@ def _of_rule(experiment: rules.Experiment, rule: str, wildcards: Mapping[str, st
         boot = glob.escape(plan.state("boot", f"{by_hand_id(rule, wildcards)}.jsonl"))
         return Luggage(makes=(boot, f"{boot}.*"))
     job = plan.job(rule, wildcards)
-    needs, products = _of_trial(plan, job) if job.trial is not None else ([], [])
+    needs = [path for given in plan.inputs(job).values() for path in _listed(given)]
+    products: list[str] = []
+    if job.trial is not None:
+        reports = plan.path(job, "reports.txt")
+        needs += [plan.suggestion(job), reports]
+        made = [*(path.rstrip("/") for path in plan.outputs(job).values()), reports]
+        products += map(glob.escape, made)
     if job.step.step.checkpoints:
         kept = plan.state("checkpoints", job.id)
         needs.append(kept)
@@ -55,10 +61,8 @@ def _of_rule(experiment: rules.Experiment, rule: str, wildcards: Mapping[str, st
     return Luggage(tuple(needs), tuple(products), (failures,), tuple(job.case.work.env))
 
 
-def _of_trial(plan: Plan, job: Job) -> tuple[list[str], list[str]]:
-    reports = plan.path(job, "reports.txt")
-    products = [glob.escape(path.rstrip("/")) for path in plan.outputs(job).values()]
-    return [plan.suggestion(job), reports], [*products, glob.escape(reports)]
+def _listed(given: str | list[str]) -> list[str]:
+    return [given] if isinstance(given, str) else given
 
 
 def ran_on(job: Any, host: str) -> None:

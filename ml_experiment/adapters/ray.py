@@ -11,6 +11,7 @@ import signal
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from ml_experiment.parcels import Digests, Item, chunks
 
 REACHING = 5.0  # seconds for a connection to the head
 BEAT = 2.0  # seconds between two looks at whether the head is there
+KNOWN = 5.0  # seconds for which it is known what nodes there are
 MISSED = 3  # looks in which it was not
 
 # What Ray raises where a job's node or worker has gone; the job itself has done nothing wrong.
@@ -79,7 +81,8 @@ class Cluster:
         self.dashboard = context.dashboard_url
         self.head = str(context.address_info["gcs_address"])
         self.lost: Callable[[], None] = lambda: None  # what to do where the head has gone
-        self.ended = False
+        self._seen: list[dict[str, float]] = []
+        self._looked = -KNOWN
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="ray", daemon=True)
         self._thread.start()
@@ -126,7 +129,6 @@ class Cluster:
             missed = 0 if await asyncio.to_thread(_reachable, self.head) else missed + 1
             if missed and not await asyncio.to_thread(_reachable, self.head):
                 missed += 1
-        self.ended = True
         self.lost()
 
     def start(self, name: str, request: Mapping[str, Any], order: Order) -> Any:
@@ -164,10 +166,12 @@ class Cluster:
 
     def lacks(self, request: Mapping[str, Any]) -> str | None:
         """What is asked for and no node has, in words."""
-        nodes = [node["Resources"] for node in _nodes()]
         wanted = dict(_named(request))
-        if any(all(node.get(n, 0) >= v for n, v in wanted.items()) for node in nodes):
-            return None
+        nodes: list[dict[str, float]] = []
+        for fresh in (False, True):
+            nodes = self._resources(fresh=fresh)
+            if any(all(node.get(n, 0) >= v for n, v in wanted.items()) for node in nodes):
+                return None
         names = {name for node in nodes for name in node if not name.startswith("node:")}
         for name, value in wanted.items():
             most = max((node.get(name, 0) for node in nodes), default=0)
@@ -182,8 +186,16 @@ class Cluster:
 
     def most_cpus(self) -> float:
         """The processors of the largest node."""
-        nodes = [node["Resources"].get("CPU", 0) for node in _nodes()]
-        return float(max(nodes, default=0))
+        return float(max((node.get("CPU", 0) for node in self._resources()), default=0))
+
+    def _resources(self, *, fresh: bool = False) -> list[dict[str, float]]:
+        """What each node has, as it was some seconds ago at most."""
+        now = time.monotonic()
+        if fresh or now - self._looked > KNOWN:
+            nodes: Any = ray.nodes  # its annotations are not complete
+            self._seen = [node["Resources"] for node in nodes() if node["Alive"]]
+            self._looked = now
+        return self._seen
 
     def close(self) -> None:
         """Leave Ray; a local one ends."""
@@ -228,11 +240,6 @@ class Contents:
                     self._parts[item.digest] = [ray.put(data) for data in chunks(whole)]
                 found[item.digest] = self._parts[item.digest]
         return found
-
-
-def _nodes() -> list[dict[str, Any]]:
-    nodes: Any = ray.nodes  # its annotations are not complete
-    return [node for node in nodes() if node["Alive"]]
 
 
 def _named(request: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

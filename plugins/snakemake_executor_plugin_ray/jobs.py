@@ -69,7 +69,9 @@ class Jobs:
         self.cluster = Cluster(options, self.folder, environ, self.workflow.envvars)
         self.cluster.lost = self._head_lost
         if self.cluster.dashboard:
-            self.logger.info("Ray dashboard: http://%s", self.cluster.dashboard)
+            # Snakemake shows a message as it is: no `%s`.
+            link = f"Ray dashboard: http://{self.cluster.dashboard}"
+            self.logger.info(link)
 
     def submit(self, info: SubmittedJobInfo) -> None:
         """Start one job. What it is is asked here, in Snakemake's thread."""
@@ -116,7 +118,8 @@ class Jobs:
         carried = luggage.of(job)
         nested = work.command is None and work.call is None
         if nested:
-            self.logger.debug("%s has a Snakemake of its own: %s", job.name, work.reason)
+            told = f"{job.name} has a Snakemake of its own, because {work.reason}"
+            self.logger.debug(told)
         order = Order(
             command=self.executor.format_job_exec(job) if nested else work.command,
             call=work.call,
@@ -181,9 +184,8 @@ class Jobs:
                 if self.closed.is_set():
                     return
                 if lost <= self.settings.lost:
-                    self.logger.warning(
-                        "%s: its node was lost, it starts again (%s)", job.name, error
-                    )
+                    told = f"{job.name}: its node was lost, it starts again ({error})"
+                    self.logger.warning(told)
                     await self._again(order)
                     continue
                 self._error(info, f"its node was lost {lost} times: {error}")

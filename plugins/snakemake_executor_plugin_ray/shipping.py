@@ -57,25 +57,25 @@ def _nested(job: Any, workflow: Any) -> str | None:
     if not (job.is_shell or job.is_script):
         return "it is neither shell nor script"
     if job.is_shadow:
-        return "of its shadow folder"
+        return "it has a shadow folder"
     if job.benchmark:
-        return "of its benchmark"
+        return "it has a benchmark"
     if job.is_pipe or job.is_service:
-        return "of a pipe or service"
+        return "it has a pipe or a service"
     if any(is_flagged(path, "update") for path in job.output):
-        return "of an output that it updates"
+        return "it updates an output"
     if workflow.workflow_settings.cache is not None and job.rule.cache:
-        return "of the cache between workflows"
+        return "it has a cache between workflows"
     return _deployed(job, workflow.deployment_settings.deployment_method) or _own_shell()
 
 
 def _deployed(job: Any, methods: Any) -> str | None:
     if DeploymentMethod.CONDA in methods and job.conda_env:
-        return "of its conda environment"
+        return "it has a conda environment"
     if DeploymentMethod.APPTAINER in methods and job.container_img_path:
-        return "of its container"
+        return "it has a container"
     if DeploymentMethod.ENV_MODULES in methods and job.env_modules:
-        return "of its environment modules"
+        return "it has environment modules"
     return None
 
 
@@ -84,7 +84,7 @@ def _own_shell() -> str | None:
     from snakemake.shell import shell
 
     if shell._process_prefix is not None or shell._process_suffix:  # noqa: SLF001  # see above
-        return "of a shell prefix or suffix"
+        return "the Snakefile puts a prefix or suffix around commands"
     return None
 
 

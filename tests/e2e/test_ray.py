@@ -70,10 +70,10 @@ rule shell_:
     output: "out/shell.txt"
     log: "logs/shell.log"
     threads: 1
-    resources: away=1
+    resources: away=1, gpu_milli=500
     shell:
         "echo printed; echo logged > {log}; pwd > {output}; cat data.txt >> {output};"
-        " echo $OMP_NUM_THREADS '{{}}' >> {output}"
+        " echo $OMP_NUM_THREADS '{{}}' $CUDA_VISIBLE_DEVICES >> {output}"
 rule script:
     input: "out/shell.txt", "out/folder"
     output: "out/script.txt"
@@ -232,7 +232,7 @@ def test_any_snakefile_runs_where_nothing_of_it_is(cluster: RayCluster, hidden: 
     assert done.returncode == 0, done.stderr
     there, data, threads = (project.folder / "out/shell.txt").read_text().splitlines()
     assert there != str(project.folder)
-    assert (data, threads) == ("data", "1 {}")
+    assert (data, threads) in [("data", "1 {} 0"), ("data", "1 {} 1")]
     text = (project.folder / "out/script.txt").read_text()
     assert text == f"([1, 2], ['sub'], '{there}') {there}"
     assert (project.folder / "out/run.txt").read_text() == "run given"
@@ -295,7 +295,7 @@ rule kept:
         "--default-resources", "mem_mb=0", "disk_mb=0",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Ray dashboard: http://127.0.0.1:" in done.stderr
+    assert "Ray dashboard: http://127.0.0.1:" in done.stderr + done.stdout
     assert canonical(project) == expected
     assert (project.folder / "g2.txt").read_text() == "group\n"
     assert (project.folder / "kept.tsv").exists()
@@ -315,7 +315,7 @@ def test_nothing_is_alive_five_seconds_later(
         jobs, keepers = marked(run), guards(run)
         assert len(jobs) >= 4
         assert len(keepers) == 2
-        os.kill(process.pid, number)
+        os.killpg(process.pid, number)  # as Ctrl-C does
         time.sleep(5)
         assert not marked(run)
         assert not guards(run)
