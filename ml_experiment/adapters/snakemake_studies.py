@@ -226,8 +226,6 @@ class HistoryRule:
 class StudyRule(StepRule):
     """The rule of the job that gathers a study's trials, where all that they have made is."""
 
-    local = True
-
     @property
     def log(self) -> dict[str, str]:
         """What it had to say; it is no process that is seeded."""

@@ -24,7 +24,6 @@ for _step in experiment.rules:
         threads: _step.threads
         resources: **_step.resources,
         retries: _step.retries
-        localrule: _step.local
         params: command=_step.command,
         shell: "{params.command}"
 
