@@ -82,7 +82,7 @@ class Executor(RealExecutor):  # type: ignore[misc]  # it is not typed
 
     def run_job(self, job: Any) -> None:
         """Submit one job."""
-        from ml_experiment.errors import MLExperimentError
+        from ml_experiment.errors import MLExperimentError, UserError
 
         if self.trouble:
             return
@@ -92,9 +92,18 @@ class Executor(RealExecutor):  # type: ignore[misc]  # it is not typed
                 self.jobs = self._connected()
             self.report_job_submission(info)
             self.jobs.submit(info)
-        except MLExperimentError as error:  # told so, Snakemake shows no place in this file
-            self.trouble = True
-            self.workflow.scheduler.executor_error_callback(WorkflowError(str(error)))
+        except MLExperimentError as error:
+            self._give_up(error)
+        except ModuleNotFoundError as error:
+            if error.name != "ray":
+                raise
+            hint = "pip install 'ml-experiment[ray]'"
+            self._give_up(UserError("Ray is not installed", hint=hint))
+
+    def _give_up(self, error: Exception) -> None:
+        """Told so, Snakemake shows no place in this file."""
+        self.trouble = True
+        self.workflow.scheduler.executor_error_callback(WorkflowError(str(error)))
 
     def _connected(self) -> Any:
         address = self.executor_settings.address or os.environ.get("RAY_ADDRESS", "")

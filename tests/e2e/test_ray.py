@@ -27,22 +27,32 @@ steps:
   prepare:
     run: python prepare.py {outputs.table}
     outputs: {table: table.txt}
+  features:
+    run: python features.py {inputs.table} {params.n} {outputs.table}
+    inputs: {table: prepare.table}
+    params: {n: 2}
+    outputs: {table: table.txt}
   fit:
     call: "scripts.fit:fit"
-    inputs: {table: prepare.table}
+    inputs: {table: features.table}
     outputs: {model: model/}
     metrics: metrics.json
   final: {like: fit, params: tune.best.params}
 studies:
   tune:
     step: fit
-    space: {x: {float: [0, 1]}, kind: [a, b]}
+    space: {x: {float: [0, 1]}, kind: [a, b], features.n: {int: [1, 2]}}
     objectives: {score: minimize}
     trials: 10
     window: 4
 """
 FILES = {
     "prepare.py": "import sys\nopen(sys.argv[1], 'w').write('0.3')\n",
+    "features.py": (
+        "import sys\nprint('features', len(sys.argv))\n"
+        "value = float(open(sys.argv[1]).read()) / int(sys.argv[2])\n"
+        "open(sys.argv[3], 'w').write(str(value))\n"
+    ),
     "scripts/offset.txt": "0.25",  # what no rule declares
     "scripts/fit.py": """\
 import os
@@ -220,6 +230,8 @@ def test_two_nodes_with_workspaces_of_their_own_make_the_same_bytes(
     trials = [record for record in records if record["rule"] == "tune.trial"]
     assert {record["host"] for record in trials} == {os.uname().nodename}
     assert all(record["boot"] for record in trials)
+    taken = [log.read_text() for log in (study.folder / "logs/tune").glob("trial-*/features.log")]
+    assert any("made of the same as" in text for text in taken)
     assert not study.would_run()
 
 
