@@ -30,8 +30,10 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import IO, Any
+
+from ml_experiment import marked
 
 LENGTH = struct.Struct("!I")
 WARM = "warm"  # the folder of warm servers, in that of a run
@@ -152,9 +154,7 @@ class Guard:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return
-        for pid in marked(marker):
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
+        marked.end(marker, grace=0)
         for folder in [self.folder, *removed]:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -210,16 +210,6 @@ def end_group(group: int) -> None:
             except OSError:
                 return
             time.sleep(0.02)
-
-
-def marked(marker: str) -> Iterator[int]:
-    """The processes, other than this one, that were started with an assignment in their environment."""
-    wanted = b"\0" + marker.encode() + b"\0"
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit() and int(name) != os.getpid():
-            with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-                if wanted in b"\0" + file.read():
-                    yield int(name)
 
 
 def _call(call: Callable[[], object], request: dict[str, Any], out: int, err: int) -> None:

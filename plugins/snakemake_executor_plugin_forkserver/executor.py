@@ -2,7 +2,7 @@
 
 A job is run by Snakemake as ever, in a shell. What is different is what that shell finds in its
 environment: ML_EXPERIMENT_WARM, the folder of this run's warm servers (boot/warm.sh), and
-ML_EXPERIMENT_RUN, by which every process of the run is known when it has to end (guard.py).
+ML_EXPERIMENT_RUN, by which every process of the run is known when it has to end (ml_experiment/marked.py).
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-GUARD = Path(__file__).with_name("guard.py")
+from ml_experiment import guard, marked
+
 LEARNED = Path(".ml_experiment/warm")
 KEPT = 50  # lists of imports, of as many versions of steps
 
@@ -29,24 +30,27 @@ class Run:
         self._alive = -1
         if (Path(workspace) / LEARNED.parent).is_dir():  # an experiment's
             self._offer(Path(workspace) / LEARNED)
-        os.environ["ML_EXPERIMENT_RUN"] = mark = secrets.token_hex(8)
+        os.environ["ML_EXPERIMENT_RUN"] = run = secrets.token_hex(8)
         environ = {name: value for name, value in os.environ.items() if name != "ML_EXPERIMENT_RUN"}
         self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(GUARD), mark, str(self.folder)],
+            [
+                sys.executable,
+                "-I",
+                "-S",
+                marked.__file__,
+                f"ML_EXPERIMENT_RUN={run}",
+                str(self.folder),
+            ],
             stdin=subprocess.PIPE,
             env=environ,
             start_new_session=True,  # Ctrl-C is for Snakemake
         )
 
     def _offer(self, learned: Path) -> None:
-        learned.mkdir(exist_ok=True)
         lists = sorted(learned.glob("*.json"), key=lambda file: (file.stat().st_mtime, file.name))
         for old in lists[:-KEPT]:
             old.unlink(missing_ok=True)
-        (self.folder / "learned").symlink_to(learned)
-        alive = self.folder / "alive"
-        os.mkfifo(alive, 0o600)
-        self._alive = os.open(alive, os.O_RDWR | os.O_CLOEXEC)
+        self._alive = guard.offer(str(self.folder), str(learned))
         os.environ["ML_EXPERIMENT_WARM"] = str(self.folder)
 
     def end(self, *, kill: bool) -> list[str]:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from ml_experiment import marked
+
 BIN = Path(sys.executable).parent
 HEAD = "127.0.0.2"  # loopback too; Ray puts the machine's address in the place of 127.0.0.1
 PATIENCE = 60.0  # seconds until a node has to be there
@@ -83,14 +85,12 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def marked(run: str) -> dict[int, int]:
+def groups(run: str) -> dict[int, int]:
     """The processes with the marker of a run, and their groups."""
     found = {}
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            environ = b"\0" + (entry / "environ").read_bytes()
-            if f"\0ML_EXPERIMENT_RUN={run}\0".encode() in environ:
-                found[int(entry.name)] = os.getpgid(int(entry.name))
+    for pid in marked.processes(f"ML_EXPERIMENT_RUN={run}"):
+        with contextlib.suppress(ProcessLookupError):
+            found[pid] = os.getpgid(pid)
     return found
 
 

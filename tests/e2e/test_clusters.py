@@ -18,10 +18,12 @@ from pathlib import Path
 
 import pytest
 
+from ml_experiment import marked
 from tests import slurm
-from tests.conftest import lacking
+from tests.conftest import available, lacking
+from tests.e2e.law import SNAKEFILE, canonical
 from tests.e2e.project import REPOSITORY, Project, scaffold
-from tests.e2e.test_studies import SNAKEFILE, canonical
+from tests.e2e.ray_cluster import RayCluster
 
 EXPERIMENT = """\
 name: everywhere
@@ -61,13 +63,38 @@ def fit(model, x, kind, trial):
 
 
 @contextlib.contextmanager
-def nothing() -> Iterator[Mapping[str, str]]:
+def nothing(hidden: Path) -> Iterator[Mapping[str, str]]:
     """For what needs to be started by nobody: no variables more."""
     yield {}
 
 
 @contextlib.contextmanager
-def slurm_cluster() -> Iterator[Mapping[str, str]]:
+def local_ray(hidden: Path) -> Iterator[Mapping[str, str]]:
+    """A Ray that the run itself starts, whatever the machine's environment says."""
+    needs_ray()
+    yield {"RAY_ADDRESS": "local"}
+
+
+@contextlib.contextmanager
+def two_nodes(hidden: Path) -> Iterator[Mapping[str, str]]:
+    """A head with one processor, and a node with another that does not see the project."""
+    needs_ray()
+    cluster = RayCluster(hidden)
+    try:
+        cluster.add()
+        yield {"RAY_ADDRESS": cluster.address, **cluster.environ}
+    finally:
+        cluster.stop()
+
+
+def needs_ray() -> None:
+    """Skip, or fail, where it is not to be had."""
+    if not available("ray") or not available("unshare"):
+        lacking("not on this machine: ray or unshare")
+
+
+@contextlib.contextmanager
+def slurm_cluster(hidden: Path | None = None) -> Iterator[Mapping[str, str]]:
     """One node with four CPUs."""
     if reason := slurm.missing():
         lacking(reason)
@@ -82,20 +109,25 @@ class Way:
     Attributes:
         name: of the test.
         words: behind `snakemake`.
-        started: what has to be there meanwhile; gives variables of the environment.
+        started: what has to be there meanwhile, given a folder that other machines do not see;
+            gives variables of the environment.
     """
 
     name: str
     words: tuple[str, ...]
-    started: Callable[[], AbstractContextManager[Mapping[str, str]]] = nothing
+    started: Callable[[Path], AbstractContextManager[Mapping[str, str]]] = nothing
 
 
 # A look every 12 s: by then a job has ended, and after a look in vain the next one is 22 s away.
 SLURM = ("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "12")
+RAY = ("--workflow-profile", "profiles/ray")
 WAYS = (
-    Way("cores-2", ("--cores", "2")),
+    Way("forkserver", ("-e", "forkserver", "--cores", "2")),
+    Way("ray", (*RAY, "--cores", "2"), local_ray),
+    Way("ray-two-nodes", RAY, two_nodes),
     Way("slurm", SLURM, slurm_cluster),
 )
+STUDY = "results/tune/best.json"  # of the demonstration
 
 
 def project(folder: Path, experiment: str = EXPERIMENT, steps: str = STEPS) -> Project:
@@ -108,25 +140,47 @@ def project(folder: Path, experiment: str = EXPERIMENT, steps: str = STEPS) -> P
     return made
 
 
+def digits(folder: Path) -> Project:
+    """The demonstration as `init` makes it, with fewer trials."""
+    folder.mkdir(parents=True)
+    made = Project(folder)
+    assert made.ours("init").returncode == 0
+    assert made.ours("init", "--profiles").returncode == 0
+    made.edit("experiment.yaml", "trials: 40", "trials: 16")
+    return made
+
+
 @pytest.fixture(scope="session")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The study, one job at a time."""
-    made = project(tmp_path_factory.mktemp("everywhere") / "serial")
-    done = made.call("snakemake", "--cores", "1")
+    """The digits study by Snakemake's own executor, one job at a time."""
+    made = digits(tmp_path_factory.mktemp("everywhere") / "serial")
+    done = made.call("snakemake", "-e", "local", "--cores", "1", STUDY)
     assert done.returncode == 0, done.stdout + done.stderr
     return made
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-def test_a_study_is_the_same_whoever_runs_it(way: Way, serial: Project, tmp_path: Path) -> None:
-    made = project(tmp_path / "project")
-    with way.started() as environ:
-        done = made.call("snakemake", *way.words, **environ)
+def test_the_digits_study_is_the_same_whoever_runs_it(
+    way: Way, serial: Project, tmp_path: Path
+) -> None:
+    made = digits(tmp_path / "project")
+    with way.started(tmp_path) as environ:
+        done = made.call("snakemake", *way.words, STUDY, **environ)
         assert done.returncode == 0, done.stdout + done.stderr
         assert canonical(made) == canonical(serial)
-        again = made.call("snakemake", "--dry-run", *way.words, **environ)
+        again = made.call("snakemake", "--dry-run", *way.words, STUDY, **environ)
     assert "Nothing to be done" in again.stdout + again.stderr
     assert made.files("results") == serial.files("results")
+
+
+def test_failures_and_retries_are_the_same_on_slurm(tmp_path: Path) -> None:
+    one, other = project(tmp_path / "one"), project(tmp_path / "other")
+    done = one.call("snakemake", "--cores", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with slurm_cluster():
+        done = other.call("snakemake", *SLURM)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert other.files("results") == one.files("results")
 
 
 # ---- ends ----------------------------------------------------------------------------------------
@@ -145,17 +199,6 @@ def fit(model, x, kind, trial):
     pathlib.Path(model).write_text(f"{x} {kind}")
     return {"loss": x}
 '''
-MARK = "ML_EXPERIMENT_TEST_MARK"
-
-
-def marked(mark: str) -> list[str]:
-    """The processes with a mark in their environment."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if f"{MARK}={mark}".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text("utf-8").replace("\0", " "))
-    return found
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60) -> bool:
@@ -166,28 +209,36 @@ def wait_until(true: Callable[[], bool], seconds: float = 60) -> bool:
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
-@pytest.mark.parametrize("way", [way for way in WAYS if way.name == "slurm"], ids=lambda w: w.name)
-def test_nothing_of_a_run_goes_on_when_it_has_ended(
-    way: Way, how: signal.Signals, tmp_path: Path
+def test_nothing_of_a_run_goes_on_in_slurm_when_it_has_ended(
+    how: signal.Signals, tmp_path: Path
 ) -> None:
     made = project(tmp_path / "project", EXPERIMENT.replace("trials: 5", "trials: 3"), LONG)
     mark = secrets.token_hex(8)
-    with way.started() as environ:
-        variables = {**os.environ, **environ, MARK: mark, "SNAKEMAKE_LOGGER_MLFLOW_OFFLINE": "1"}
+
+    def left() -> list[int]:
+        return marked.processes(f"ML_EXPERIMENT_TEST_MARK={mark}")
+
+    with slurm_cluster() as environ:
+        variables = {
+            **os.environ,
+            **environ,
+            "ML_EXPERIMENT_TEST_MARK": mark,
+            "SNAKEMAKE_LOGGER_MLFLOW_OFFLINE": "1",
+        }
         variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         with (tmp_path / "log").open("wb") as log:
             process = subprocess.Popen(
-                ["snakemake", *way.words], cwd=made.folder, env=variables, stdout=log, stderr=log,
+                ["snakemake", *SLURM], cwd=made.folder, env=variables, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
         assert wait_until(lambda: len(list(made.folder.glob("begun-*"))) == 3), log_of(tmp_path)
         os.killpg(process.pid, how)
         assert wait_until(lambda: process.poll() is not None, 20), "Snakemake goes on"
-        assert wait_until(lambda: not marked(mark), 20), marked(mark)
+        assert wait_until(lambda: not left(), 20), left()
         assert "Traceback" not in log_of(tmp_path)
         if how == signal.SIGKILL:
             made.call("snakemake", "--unlock")
-        done = made.call("snakemake", *way.words, **environ, QUICK="1")
+        done = made.call("snakemake", *SLURM, **environ, QUICK="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(canonical(made)) == 5
 

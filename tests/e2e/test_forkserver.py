@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from ml_experiment import marked
 from tests.e2e.project import Make, Project
 
 EXPERIMENT = """\
@@ -174,10 +175,12 @@ steps:
     assert not alive(jobs)
     running.wait(timeout=30)
     until = time.monotonic() + 30
-    while (list(folders.glob("ml-experiment-*")) or of_run(folders)) and time.monotonic() < until:
+    while (
+        list(folders.glob("ml-experiment-*")) or marked.processes(f"TMPDIR={folders}")
+    ) and time.monotonic() < until:
         time.sleep(0.1)
     assert not list(folders.glob("ml-experiment-*"))
-    assert not of_run(folders)
+    assert not marked.processes(f"TMPDIR={folders}")
 
 
 def alive(pids: list[int]) -> list[int]:
@@ -190,18 +193,6 @@ def alive(pids: list[int]) -> list[int]:
             continue
         if state != "Z":
             found.append(pid)
-    return found
-
-
-def of_run(folders: Path) -> list[str]:
-    """What processes that were started with this TMPDIR are: servers, guard, shells, programs."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"TMPDIR={folders}\0".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_text())
-        except OSError:
-            continue
     return found
 
 

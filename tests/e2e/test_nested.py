@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.law import SNAKEFILE
 from tests.e2e.project import Project, scaffold
-from tests.e2e.test_studies import SNAKEFILE
 
 EXPERIMENT = """\
 name: nested

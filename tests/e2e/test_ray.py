@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.project import REPOSITORY, Make, Project, scaffold
-from tests.e2e.ray_cluster import RayCluster, alive, guards, kill, marked
+from tests.e2e.ray_cluster import RayCluster, alive, groups, guards, kill
 
 pytestmark = [pytest.mark.engine("ray"), pytest.mark.engine("unshare")]
 
@@ -324,12 +324,12 @@ def test_nothing_is_alive_five_seconds_later(
     with started(study, environ) as process:
         wait(lambda: trials_running(study) >= 2)
         (run,) = runs(study)
-        jobs, keepers = marked(run), guards(run)
+        jobs, keepers = groups(run), guards(run)
         assert len(jobs) >= 4
         assert len(keepers) == 2
         os.killpg(process.pid, number)  # as Ctrl-C does
         time.sleep(5)
-        assert not marked(run)
+        assert not groups(run)
         assert not guards(run)
         assert not alive(jobs.values())
         assert not [name for names in keepers.values() for name in names if Path(name).exists()]
@@ -362,7 +362,7 @@ def test_a_lost_node_and_then_the_head(
             (run,) = runs(project)
             kill(cluster.head)
             assert process.wait(timeout=120) == 1
-            wait(lambda: not marked(run) and not guards(run))
+            wait(lambda: not groups(run) and not guards(run))
         assert "the head of the Ray cluster" in output(project)
         assert "Traceback" not in output(project)
     finally:
