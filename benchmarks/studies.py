@@ -133,11 +133,18 @@ def each(words: Callable[[int], Timing], trials: int, fewest: int = 1) -> Timing
     return Timing(more.wall / count, more.cpu / count, "")
 
 
-def run(words: Sequence[str], folder: Path, trials: int, *, sent: bool = False) -> Timing:
+def run(
+    words: Sequence[str],
+    folder: Path,
+    trials: int,
+    *,
+    sent: bool = False,
+    made: Callable[[int], str] = experiment,
+) -> Timing:
     """A study from nothing; all of its trials must be in its table, and in MLflow."""
     for name in DATABASE:
         (folder / name).unlink(missing_ok=True)
-    (folder / "experiment.yaml").write_text(experiment(trials), "utf-8")
+    (folder / "experiment.yaml").write_text(made(trials), "utf-8")
     timing = timed(words, fresh(folder))
     with (folder / "results/tune/trials.csv").open(encoding="utf-8") as file:
         complete = sum(line["state"] == "complete" for line in csv.DictReader(file))
