@@ -16,11 +16,11 @@ from ml_experiment import marked
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 
 
-def start(mark: str, command: str = "exec sleep 100") -> subprocess.Popen[bytes]:
-    """A program of a run, in a session of its own; when this returns it is at work."""
+def start(mark: str, command: str = "echo; exec sleep 100") -> subprocess.Popen[bytes]:
+    """A program of a run, in a session of its own; when this returns it has printed a line."""
     name, _, value = mark.partition("=")
     process = subprocess.Popen(
-        ["bash", "-c", f"echo; {command}"],
+        ["bash", "-c", command],
         env={**os.environ, name: value},
         stdout=subprocess.PIPE,
         start_new_session=True,
@@ -51,13 +51,15 @@ def test_a_zombie_is_no_process(mark: str) -> None:
 
 
 def test_what_does_not_end_when_it_is_asked_is_killed(mark: str) -> None:
-    polite = start(mark, "trap 'exit 5' TERM; sleep 100 & wait")
-    deaf = start(mark, "trap '' TERM; while true; do sleep 0.1; done")
-    began = time.monotonic()
-    marked.end(mark, grace=0.5)
-    assert time.monotonic() - began > 0.4  # as long as one does not end the others have to
-    assert polite.wait() == 5
-    assert deaf.wait() == -signal.SIGKILL
+    with (
+        start(mark, "trap 'exit 5' TERM; echo; sleep 100 & wait") as polite,
+        start(mark, "trap '' TERM; echo; while true; do sleep 0.1; done") as deaf,
+    ):
+        began = time.monotonic()
+        marked.end(mark, grace=0.5)
+        assert time.monotonic() - began > 0.4  # as long as one does not end the others have to
+    assert polite.returncode == 5
+    assert deaf.returncode == -signal.SIGKILL
     assert marked.processes(mark) == []
 
 
