@@ -42,6 +42,7 @@ from ml_experiment.trials import TIMEOUT
 if TYPE_CHECKING:
     from ml_experiment.adapters.terminal import Display
 
+KILLED = 128  # an exit status above is a signal's, in a shell
 REMARKS = 5  # lines of one kind at the end of a run
 INTERRUPTED = "Terminating processes on user request"  # what Snakemake says of a Ctrl-C
 
@@ -214,7 +215,8 @@ class Session:
             self.display.failed(started.name)
         failure, log = recorder.failure(started), started.log
         beside = [path for path in fields.get("log") or () if _bare(path) not in started.logs]
-        if failure.status is None and beside:  # an executor with a log of its own
+        # An executor with a log of its own knows best why a program was ended from outside.
+        if beside and (failure.status is None or failure.status > KILLED):
             said = str(fields.get("rule_msg") or "").partition("For further error details")[0]
             failure = recorder.unfinished(started, failure, said.strip(), str(beside[-1]))
             paths = (log, os.path.relpath(beside[-1], self.folder))

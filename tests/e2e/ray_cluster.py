@@ -19,6 +19,7 @@ from ml_experiment import marked
 
 BIN = Path(sys.executable).parent
 HEAD = "127.0.0.2"  # loopback too; Ray puts the machine's address in the place of 127.0.0.1
+SLOW = "node timed out during startup"  # after 30 s, which Ray has no setting for
 PATIENCE = 60.0  # seconds until a node has to be there
 ENVIRON = {
     "RAY_AUTH_MODE": "token",
@@ -66,6 +67,8 @@ class RayCluster:
             )
         until = time.monotonic() + PATIENCE
         while b"Ray runtime started" not in log.read_bytes():
+            if process.poll() is not None and SLOW in log.read_text():
+                return self._start(*words, before=before)
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
