@@ -14,6 +14,7 @@ from ml_experiment import metrics
 from tests.e2e.project import REPOSITORY, Project
 
 TEMPLATE = ("Snakefile", "experiment.yaml", "workflow", "envs", "profiles/default", "schemas")
+EXECUTORS = ("local", "forkserver")  # cold, and warm: the same bytes
 
 
 def repository_files() -> dict[str, bytes]:
@@ -75,9 +76,9 @@ def test_init_refuses_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_add_an_unmodified_script_and_run_it(tmp_path: Path) -> None:
-    """argparse, no seeds: three replicates draw differently, and the same in the next clone."""
+    """argparse, no seeds: three replicates draw differently, and the same in a clone, cold or warm."""
     clones = []
-    for name in ("one", "two"):
+    for name in EXECUTORS:
         project = Project(tmp_path / name)
         project.folder.mkdir()
         assert Project(tmp_path).ours("init", "--empty", name).returncode == 0
@@ -87,7 +88,8 @@ def test_add_an_unmodified_script_and_run_it(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         assert (project.folder / "train.py").read_bytes() == script
         assert project.ours("check").returncode == 0, project.ours("check").stderr
-        assert project.snakemake("--config", "steps={train: {replicates: 3}}").returncode == 0
+        words = ("-e", name, "--config", "steps={train: {replicates: 3}}")
+        assert project.snakemake(*words).returncode == 0
         clones.append(project)
     draws = [project.files("results") for project in clones]
     assert draws[0] == draws[1]
@@ -97,13 +99,17 @@ def test_add_an_unmodified_script_and_run_it(tmp_path: Path) -> None:
 
 
 def test_two_clones_on_one_and_two_cores_are_equal(tmp_path: Path) -> None:
-    """The repository's own experiment, as a small variant; the paper's results stay untouched."""
+    """The repository's own experiment, as a small variant; the paper's results stay untouched.
+
+    The first clone's programs all start cold.
+    """
     clones = []
-    for cores in ("1", "2"):
+    for cores, executor in zip(("1", "2"), EXECUTORS, strict=True):
         project = Project(tmp_path / f"on {cores}")
         assert Project(tmp_path).ours("init", project.folder.name).returncode == 0
         project.write("results/evaluate/scores.json", "the paper's")
-        done = project.call("snakemake", "--cores", cores, "--config", "variant=smoke")
+        words = ("--cores", cores, "-e", executor, "--config", "variant=smoke")
+        done = project.call("snakemake", *words)
         assert done.returncode == 0, done.stderr
         assert project.files("results").keys() == {"results/evaluate/scores.json"}
         assert (project.folder / "results/evaluate/scores.json").read_text() == "the paper's"
@@ -166,8 +172,8 @@ def test_the_torch_example(tmp_path: Path) -> None:
     assert interrupted.snakemake("--keep-going").returncode == 1
     assert not list(interrupted.folder.glob("results/train/*/live"))
     interrupted.write("mended", "")
-    for project in projects:
-        done = project.snakemake()
+    for project, executor in zip(projects, EXECUTORS, strict=True):
+        done = project.snakemake("-e", executor)
         assert done.returncode == 0, done.stderr
         assert project.would_run() == {}
         assert not list(project.folder.glob("../../.dvc*"))
@@ -217,9 +223,9 @@ def _has_its_curve_in_mlflow(project: Project) -> None:
 @pytest.mark.engine("Rscript")
 def test_the_r_example_in_two_clones(tmp_path: Path) -> None:
     found = []
-    for name in ("one", "two"):
+    for name in EXECUTORS:
         project = _example("r", tmp_path / name)
-        done = project.snakemake()
+        done = project.snakemake("-e", name)
         assert done.returncode == 0, done.stderr
         found.append(project.files())
     assert found[0] == found[1]
