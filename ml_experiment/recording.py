@@ -149,12 +149,13 @@ class Recorder:
     def unfinished(self, started: Started, failure: Failure, said: str, log: str) -> Failure:
         """A failure with what its executor says, where the program said nothing of its end.
 
-        It was killed, or was never begun: then what it printed may be of another time.
+        It was killed, or was never begun: then what it printed may be of another time. `log` is the
+        executor's, empty where it has none of this job.
         """
         own = self.folder / started.log
         fresh = started.log and own.exists() and own.stat().st_mtime >= started.at - CLOCKS
         printed = failure.tail if fresh else ""
-        more = printed or self.redactor.text(last_lines(self.folder / log, FEW))
+        more = printed or (self.redactor.text(last_lines(self.folder / log, FEW)) if log else "")
         return failure._replace(tail=f"{self.redactor.text(said)}\n{more}")
 
     def failed(

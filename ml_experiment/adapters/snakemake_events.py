@@ -215,12 +215,13 @@ class Session:
             self.display.failed(started.name)
         failure, log = recorder.failure(started), started.log
         beside = [path for path in fields.get("log") or () if _bare(path) not in started.logs]
-        # An executor with a log of its own knows best why a program was ended from outside.
-        if beside and (failure.status is None or failure.status > KILLED):
-            said = str(fields.get("rule_msg") or "").partition("For further error details")[0]
-            failure = recorder.unfinished(started, failure, said.strip(), str(beside[-1]))
-            paths = (log, os.path.relpath(beside[-1], self.folder))
-            log = ", ".join(path for path in paths if path)
+        said = _reason(str(fields.get("rule_msg") or ""))
+        # An executor may know best why a program was ended from outside, and have a log of its own.
+        outside = failure.status is None or failure.status > KILLED
+        if outside and (said or beside):
+            own = os.path.relpath(beside[-1], self.folder) if beside else ""
+            failure = recorder.unfinished(started, failure, said, own)
+            log = ", ".join(path for path in (log, own) if path)
         if plan is not None:
             target = started.outputs[0] if job is None else ending.job_target(plan, job)
             self.failed[fields["jobid"]] = ending.card(
@@ -317,6 +318,14 @@ def _sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
     from ml_experiment.adapters.terminal import sending  # noqa: PLC0415  # 25 ms of rich
 
     return sending(stream)
+
+
+def _reason(said: str) -> str:
+    """What an executor says of a job that has failed, without what it says of every one."""
+    return _ASIDE.split(said, maxsplit=1)[0].strip()
+
+
+_ASIDE = re.compile(r"For further error details|^\s*sbatch call:", re.MULTILINE)
 
 
 def _bare(path: object) -> str:

@@ -264,6 +264,13 @@ steps:
 """
 
 
+REFUSED = """\
+name: refused
+steps:
+  big: {run: "touch {outputs.file}", outputs: {file: file.txt}, mem_mb: 9000000}
+"""
+
+
 def test_a_job_asks_slurm_for_what_it_needs_and_tells_how_it_was_ended(tmp_path: Path) -> None:
     made = project(tmp_path / "project", ASKING)
     with slurm_cluster():
@@ -282,6 +289,19 @@ def test_a_job_asks_slurm_for_what_it_needs_and_tells_how_it_was_ended(tmp_path:
     assert {name: asked[name] for name in ("gpu", "gpu_milli", "runtime")} == {
         "gpu": 1, "gpu_milli": 500, "runtime": 12
     }  # fmt: skip
+
+
+def test_a_job_that_slurm_refuses_says_so_and_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    made = project(tmp_path / "project", REFUSED)
+    made.write("logs/big.log", "of another time")
+    os.utime(made.folder / "logs/big.log", (0, 0))
+    with slurm_cluster():
+        done = made.call("snakemake", *SLURM)
+    assert done.returncode == 1
+    _, _, card = done.stderr.partition("failed: big")
+    assert "│ sbatch: error: Batch job submission failed: Requested node" in card, done.stderr
+    assert "of another time" not in card
+    assert "sbatch call" not in card
 
 
 def test_what_an_earlier_run_has_left_in_slurm_ends_before_the_next_begins(tmp_path: Path) -> None:
