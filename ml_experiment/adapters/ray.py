@@ -176,7 +176,8 @@ class Cluster:
         for name, value in wanted.items():
             most = max((node.get(name, 0) for node in nodes), default=0)
             if value > most:
-                hint = did_you_mean(name, names) if most == 0 else None
+                own = most == 0 and name in request.get("resources", {})  # not one of Ray's
+                hint = did_you_mean(name, names) if own else None
                 told = (
                     f"no node has {name} {_amount(name, value)}; the most is {_amount(name, most)}"
                 )
@@ -296,7 +297,8 @@ def _init(options: Options, folder: str | None) -> Any:
     except exceptions.AuthenticationError as error:
         raise UserError(
             f"the Ray cluster at {address} wants another token: {_first_line(error)}",
-            hint="its token is in ~/.ray/auth_token of the head; name a copy with --ray-token-file",
+            hint="its token is in ~/.ray/auth_token of the head; name a copy with --ray-token-file. "
+            "For a cluster that has none set RAY_AUTH_MODE=disabled",
         ) from error
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:

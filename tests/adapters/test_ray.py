@@ -30,6 +30,23 @@ def test_a_node_with_other_software_refuses(tmp_path: Path) -> None:
     assert "not 3.99" in what
 
 
+def test_what_no_node_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray as library
+
+    from ml_experiment.adapters import ray
+
+    node = {"Alive": True, "Resources": {"CPU": 2.0, "memory": 2.0**30, "away": 1.0}}
+    monkeypatch.setattr(library, "nodes", lambda: [node])
+    cluster: Any = object.__new__(ray.Cluster)
+    cluster._looked = -ray.KNOWN
+    assert cluster.lacks({"num_cpus": 2, "resources": {"away": 1}}) is None
+    assert cluster.lacks({"num_cpus": 1, "num_gpus": 1}) == "no node has GPU 1; the most is 0"
+    said = cluster.lacks({"num_cpus": 1, "resources": {"awai": 1}})
+    assert said == "no node has awai 1; the most is 0; did you mean away?"
+    said = cluster.lacks({"memory": 2**31})
+    assert said == "no node has memory 2,048 MiB; the most is 1,024 MiB"
+
+
 def test_what_is_used_of_snakemakes_private_parts_is_there() -> None:
     given = {
         "path", "basedir", "input", "output", "log", "params", "wildcards", "threads", "config",
