@@ -41,11 +41,11 @@ def check_profile(words: Sequence[str], folder: Path) -> None:
         if found is None:
             known = {f"profiles/{p.name}" for place in places[1:] for p in place.glob("*")}
             raise UserError("no such workflow profile", value=name, hint=did_you_mean(name, known))
-        file = found / "config.yaml" if found.is_dir() else found
-        if file.is_file() and not storage:
-            lines = (line.partition(":") for line in file.read_text("utf-8").splitlines())
-            storage = next((text.strip() for key, _, text in lines if f"--{key}" == STORAGE), None)
-            where = str(file)
+        if not storage:
+            storage, where = _storage(found)
+    name = value(words, "--profile")
+    if not storage and name is not None and Path(name).exists():
+        storage, where = _storage(Path(name))
     if storage:
         raise UserError(
             "steps and studies do not go through a storage",
@@ -53,6 +53,16 @@ def check_profile(words: Sequence[str], folder: Path) -> None:
             value=f"{STORAGE[2:]}: {storage}",
             hint="profiles/ray needs no folder that all nodes see; docs/clusters.md says more",
         )
+
+
+def _storage(profile: Path) -> tuple[str | None, str]:
+    """The default storage that a profile names, and the profile's file."""
+    file = profile / "config.yaml" if profile.is_dir() else profile
+    if not file.is_file():
+        return None, ""
+    lines = (line.partition(":") for line in file.read_text("utf-8").splitlines())
+    found = (text.strip() for key, _, text in lines if f"--{key}" == STORAGE)
+    return next(found, None), str(file)
 
 
 def value(words: Sequence[str], option: str) -> str | None:

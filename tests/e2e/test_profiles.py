@@ -67,11 +67,12 @@ def test_kubernetes_is_planned_without_a_cluster(tmp_path: Path) -> None:
     done = project.call("snakemake", "--dry-run", "--workflow-profile", profile)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "output: /project/files/model.txt (send to storage)" in done.stdout
-    assert "gpu_manufacturer=nvidia, gpu=1" in done.stdout
+    assert "gpu_manufacturer=nvidia, scale=0, gpu=1" in done.stdout
 
 
-def test_steps_on_kubernetes_are_an_error_that_says_what_to_do(project: Project) -> None:
-    done = project.call("snakemake", "--dry-run", "--workflow-profile", "profiles/kubernetes")
+@pytest.mark.parametrize("flag", ["--workflow-profile", "--profile"])
+def test_steps_on_kubernetes_are_an_error_that_says_what_to_do(project: Project, flag: str) -> None:
+    done = project.call("snakemake", "--dry-run", flag, "profiles/kubernetes")
     assert done.returncode == 1
     assert "steps and studies do not go through a storage" in done.stdout + done.stderr
     assert "profiles/ray" in done.stdout + done.stderr
