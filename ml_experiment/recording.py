@@ -156,7 +156,7 @@ class Recorder:
         fresh = started.log and own.exists() and own.stat().st_mtime >= started.at - CLOCKS
         printed = failure.tail if fresh else ""
         more = printed or (self.redactor.text(last_lines(self.folder / log, FEW)) if log else "")
-        return failure._replace(tail=f"{self.redactor.text(said)}\n{more}")
+        return failure._replace(tail=f"{self.redactor.text(said)}\n{more}".rstrip())
 
     def failed(
         self, started: Started, at: float, failure: Failure, host: str | None = None

@@ -217,8 +217,8 @@ class Session:
         beside = [path for path in fields.get("log") or () if _bare(path) not in started.logs]
         said = _reason(str(fields.get("rule_msg") or ""))
         # An executor may know best why a program was ended from outside, and have a log of its own.
-        outside = failure.status is None or failure.status > KILLED
-        if outside and (said or beside):
+        ended = failure.status is None or (beside and failure.status > KILLED)
+        if ended and (said or beside):
             own = os.path.relpath(beside[-1], self.folder) if beside else ""
             failure = recorder.unfinished(started, failure, said, own)
             log = ", ".join(path for path in (log, own) if path)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from ml_experiment import guard, marked
 
 LEARNED = Path(".ml_experiment/warm")
 KEPT = 50  # lists of imports, of as many versions of steps
+
+# A shell that has devices: FOLDER/SHELL is this file, FOLDER/of/SHELL the shell itself.
+SHELL = """\
+#!/bin/sh
+lease=${0%/*}
+read -r CUDA_VISIBLE_DEVICES < "$lease/devices"
+export CUDA_VISIBLE_DEVICES
+exec "$lease/of/${0##*/}" "$@"
+"""
 
 
 class Run:
@@ -28,6 +39,13 @@ class Run:
     def __init__(self, workspace: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="ml-experiment-"))
         self._alive = -1
+        # Written before any job runs: a file that is open for writing, which a fork at that moment
+        # may keep it for a while, cannot be run.
+        self._shell = self.folder / "shell"
+        self._shell.write_text(SHELL, "utf-8")
+        self._shell.chmod(0o700)
+        self._shells: dict[tuple[str, str], str | None] = {}
+        self._lock = threading.Lock()
         if (Path(workspace) / LEARNED.parent).is_dir():  # an experiment's
             self._offer(Path(workspace) / LEARNED)
         os.environ["ML_EXPERIMENT_RUN"] = run = secrets.token_hex(8)
@@ -52,6 +70,28 @@ class Run:
             old.unlink(missing_ok=True)
         self._alive = guard.offer(str(self.folder), str(learned))
         os.environ["ML_EXPERIMENT_WARM"] = str(self.folder)
+
+    def shell(self, devices: str, called: str) -> str | None:
+        """A program that is the shell `called`, with `devices` as CUDA_VISIBLE_DEVICES.
+
+        Its file has the shell's name, by which Snakemake knows what bash takes. None where there
+        is no such shell, or no file in the run's folder can be run.
+        """
+        with self._lock:
+            if (devices, called) not in self._shells:
+                self._shells[devices, called] = self._made(devices, shutil.which(called))
+            return self._shells[devices, called]
+
+    def _made(self, devices: str, path: str | None) -> str | None:
+        if path is None or not os.access(self._shell, os.X_OK):
+            return None
+        lease = self.folder / "gpus" / str(len(self._shells))
+        (lease / "of").mkdir(parents=True)
+        (lease / "devices").write_text(f"{devices}\n", "utf-8")
+        name = os.path.basename(path)
+        (lease / "of" / name).symlink_to(path)
+        (lease / name).symlink_to(self._shell)
+        return str(lease / name)
 
     def end(self, *, kill: bool) -> list[str]:
         """End the servers, and with `kill` every process of the run.

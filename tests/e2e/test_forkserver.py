@@ -199,7 +199,14 @@ def alive(pids: list[int]) -> list[int]:
 def test_the_contact_with_snakemake() -> None:
     """The private names that the executor goes by."""
     from snakemake.executors import local
-    from snakemake_executor_plugin_forkserver.executor import is_known
+    from snakemake.shell import shell
+    from snakemake_executor_plugin_forkserver.executor import RESOURCES, is_known
 
     assert is_known()
     assert list(inspect.signature(local.Executor.cancel).parameters) == ["self"]
+    given = inspect.signature(local.Executor.cached_or_run).parameters
+    assert list(given) == ["self", "job", "run_func", "args"]
+    assert list(inspect.signature(local.run_wrapper).parameters)[RESOURCES] == "resources"
+    # a job's resources say which shell, and its name says whether it is strict
+    assert 'resources.get("shell_exec")' in inspect.getsource(shell.__new__)
+    assert shell._get_process_prefix("/elsewhere/bash") == "set -euo pipefail; "
