@@ -31,6 +31,9 @@ class Stat(NamedTuple):
         return {"hash": digest, "size": self.size, "mtime": self.mtime, what: self.what}
 
 
+Known = dict[str, tuple[Stat, str]]
+
+
 def stat_of(entry: Mapping[str, Any]) -> Stat | None:
     """The Stat of a record's entry, or None where it has none."""
     if entry.get("hash") is None or "mtime" not in entry:
@@ -44,7 +47,8 @@ class Digests:
     """The digests of one folder's files, by path: relative to it, or absolute."""
 
     folder: Path
-    known: dict[str, tuple[Stat, str]] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
+    made: Known = field(default_factory=dict)  # digests that hold although the file is gone
     seen: dict[str, Stat | None] | None = None  # of a look at one moment: each file once
 
     def stat(self, path: str) -> Stat | None:
@@ -103,6 +107,9 @@ class Digests:
             return None
 
     def _entry(self, path: str, found: Stat | None, reasons: Mapping[str, str]) -> dict[str, Any]:
+        if found is None and path in self.made:
+            before, digest = self.made[path]
+            return before.entry(digest)
         if found is not None and path not in reasons:
             return found.entry(self.known[path][1])
         there = os.path.lexists(os.path.join(self.folder, path))
@@ -115,6 +122,23 @@ class Digests:
             found = stat_of(entry)
             if found is not None:
                 self.known[path] = found, entry["hash"]
+
+    def take(self, made: Known) -> None:
+        """Believe what was hashed when a job had just ended.
+
+        Snakemake gives every output another time after that, so a file's time is not compared. Of a
+        file that is removed meanwhile, or later, this is what is known.
+        """
+        for path, (before, digest) in made.items():
+            now = self.stat(path)
+            self.made[path] = before, digest
+            if now is not None and (now == before or _only_touched(before, now)):
+                self.known[path] = self.made[path] = now, digest
+
+
+def _only_touched(before: Stat, now: Stat) -> bool:
+    same = now._replace(mtime=before.mtime) == before
+    return same and not now.folder and now.mtime > before.mtime
 
 
 def _folder_stat(folder: str) -> Stat:

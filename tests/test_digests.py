@@ -103,3 +103,35 @@ def test_an_entry_gives_its_stat_back(tmp_path: Path) -> None:
     for path in ("d", "d/x"):
         assert digests.stat_of(known.entries([path])[path]) == known.stat(path)
     assert digests.stat_of({"hash": None, "reason": "temporary"}) is None
+
+
+def test_what_a_job_has_made_is_believed_after_snakemake_has_touched_it(tmp_path: Path) -> None:
+    for name in ("kept", "gone", "changed", "grown"):
+        (tmp_path / name).write_text("one")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").write_text("one")
+    names = ["kept", "gone", "changed", "grown", "folder"]
+    made = {path: (stat, "handed over") for path, (stat, _) in _hashed(tmp_path, names).items()}
+    os.utime(tmp_path / "kept")
+    (tmp_path / "gone").unlink()
+    (tmp_path / "other").write_text("two")
+    (tmp_path / "other").rename(tmp_path / "changed")
+    (tmp_path / "grown").write_text("more")
+    (tmp_path / "folder" / "x").write_text("two")
+    known = Digests(tmp_path)
+    known.take(made)
+    entries = known.entries([*names, "never"])
+    assert entries["kept"]["hash"] == entries["gone"]["hash"] == "handed over"
+    assert entries["kept"]["mtime"] == (tmp_path / "kept").stat().st_mtime_ns
+    assert entries["changed"]["hash"] == hashing.of_text("two")
+    assert entries["grown"]["hash"] == hashing.of_text("more")
+    assert entries["folder"]["hash"] == hashing.of_folder(tmp_path / "folder")
+    assert entries["never"] == {"hash": None, "reason": "not there"}
+    (tmp_path / "kept").unlink()
+    assert known.entries(["kept"])["kept"] == entries["kept"]
+
+
+def _hashed(folder: Path, names: list[str]) -> digests.Known:
+    known = Digests(folder)
+    known.entries(names)
+    return known.known

@@ -31,7 +31,7 @@ from ml_experiment import (
     staleness,
     tracking,
 )
-from ml_experiment.adapters import luggage, slurm
+from ml_experiment.adapters import luggage, outcomes, slurm
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
@@ -60,6 +60,7 @@ class Session:
     def __init__(
         self, stream: TextIO, *, live: bool, offline: bool = False, name: str | None = None
     ) -> None:
+        outcomes.expect()
         self.stream = stream
         self.display = _display(stream) if live else None
         self.offline = offline
@@ -172,6 +173,7 @@ class Session:
         self.failed.pop(jobid, None)
         self.ran.append(started.name)
         recorder = self.open()
+        recorder.digests.take(outcomes.of(jobid))
         record = recorder.finished(started, at, luggage.host_of(jobid))
         if self.display:
             self.display.studies.ended(started.job, record, at)

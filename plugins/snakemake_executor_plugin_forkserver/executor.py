@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from snakemake.executors import local
@@ -21,6 +22,7 @@ from snakemake.shell import shell
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
+from ml_experiment.adapters import outcomes
 from snakemake_executor_plugin_forkserver import gpus
 from snakemake_executor_plugin_forkserver.leases import ClosedError, Leases
 from snakemake_executor_plugin_forkserver.run import Run
@@ -72,6 +74,7 @@ class Executor(local.Executor):  # type: ignore[misc]  # Snakemake has no types
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._folder = Path.cwd()
         self._devices: dict[int, str] = {}  # of jobs that run, as CUDA_VISIBLE_DEVICES has them
         if not sys.platform.startswith("linux"):
             self.logger.debug("forkserver: warm servers need Linux; jobs start cold")
@@ -104,7 +107,12 @@ class Executor(local.Executor):  # type: ignore[misc]  # Snakemake has no types
             self.report_job_error(info, msg=f"{lacking}\n")
 
     def cached_or_run(self, job: Any, run_func: Callable[..., None], *args: Any) -> None:
-        """In a thread of the pool: wait for the job's GPUs and run it with them."""
+        """In a thread of the pool: run the job, and hash its outputs before Snakemake hears of it."""
+        self._run_leased(job, run_func, *args)
+        outcomes.hash_outputs(self._folder, job.jobid, map(str, job.output))
+
+    def _run_leased(self, job: Any, run_func: Callable[..., None], *args: Any) -> None:
+        """Wait for the job's GPUs, if it wants some, and run it with them."""
         if "leases" not in vars(self) or not self.leases.has(job.jobid):
             super().cached_or_run(job, run_func, *args)
             return
