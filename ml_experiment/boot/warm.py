@@ -143,8 +143,7 @@ def _check_fork() -> None:
         names = sorted(thread.name for thread in threading.enumerate()[1:])
         raise RefusedError("an import starts threads (%s)" % ", ".join(names))
 
-    pools = [row for row in machine.blas() if "openblas" in row["library"]]
-    allowed = 1 + sum((row["threads"] or 1) - 1 for row in pools)
+    allowed = 1 + sum((row["threads"] or 1) - 1 for row in machine.blas() if _survives(row))
     running = [name for name in _threads() if name != "jemalloc_bg_thd"]
     if len(running) > allowed:
         raise RefusedError("an import starts native threads (%s)" % ", ".join(sorted(running)))
@@ -155,6 +154,16 @@ def _check_fork() -> None:
             continue
         if target.startswith(("/dev/nvidia", "/dev/kfd", "/dev/dri")):
             raise RefusedError("an import opens a GPU")
+
+
+def _survives(row: dict[str, Any]) -> bool:
+    """Whether a library ends its threads before a fork and starts them again when it needs them.
+
+    OpenBLAS does, with threads of its own; built for OpenMP it has those of libgomp, which a fork
+    leaves waiting for ever.
+    """
+    config = row["config"]
+    return "openblas" in row["library"] and config is not None and "USE_OPENMP" not in config
 
 
 def _threads() -> list[str]:

@@ -166,4 +166,5 @@ class Executor(local.Executor):  # type: ignore[misc]  # Snakemake has no types
         run, self.run = self.run, None
         if run is not None:
             for reason in run.end(kill=kill):
-                self.logger.debug("forkserver: started cold, because %s", reason)
+                told = f"forkserver: started cold, because {reason}"
+                self.logger.debug(told)  # Snakemake shows a message as it is: no `%s`
