@@ -8,13 +8,25 @@ seconds later. The folder is removed in any case. Linux only; the standard libra
 little of it imported, since one lives beside each run.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "ML_EXPERIMENT_RUN"  # of the assignment, which has the run's own value
 GRACE = 2.0  # seconds
 PAUSE = 0.05
+
+
+def without(environ: Mapping[str, str]) -> dict[str, str]:
+    """An environment for a process that is to outlive the jobs of a run."""
+    return {name: value for name, value in environ.items() if name != VARIABLE}
 
 
 def processes(assignment: str) -> list[int]:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
-from ml_experiment import ledger, records
+from ml_experiment import ledger, marked, records
 from ml_experiment.plan import STATE
 
 DEFAULT_STORE = "mlflow.db"
@@ -81,6 +81,7 @@ class Writer:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=marked.without(os.environ),  # it sends also what a run that is ended has left
                 start_new_session=True,  # Ctrl-C is for Snakemake; it then tells the writer
             )
         assert self.process.stdin is not None

@@ -48,19 +48,18 @@ class Run:
         self._lock = threading.Lock()
         if (Path(workspace) / LEARNED.parent).is_dir():  # an experiment's
             self._offer(Path(workspace) / LEARNED)
-        os.environ["ML_EXPERIMENT_RUN"] = run = secrets.token_hex(8)
-        environ = {name: value for name, value in os.environ.items() if name != "ML_EXPERIMENT_RUN"}
+        os.environ[marked.VARIABLE] = run = secrets.token_hex(8)
         self._guard = subprocess.Popen(
             [
                 sys.executable,
                 "-I",
                 "-S",
                 marked.__file__,
-                f"ML_EXPERIMENT_RUN={run}",
+                f"{marked.VARIABLE}={run}",
                 str(self.folder),
             ],
             stdin=subprocess.PIPE,
-            env=environ,
+            env=marked.without(os.environ),
             start_new_session=True,  # Ctrl-C is for Snakemake
         )
 

@@ -661,6 +661,36 @@ def test_nothing_is_lost_or_doubled_when_processes_are_killed(make: Make, whom: 
     assert_all_there(project)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_is_recorded_is_sent_although_the_run_and_its_jobs_are_ended(
+    make: Make, number: int
+) -> None:
+    """The guard of -e forkserver ends every process of the run but the one that sends."""
+    project = make(
+        "name: x\nsteps:\n  a: {run: 'echo x > {outputs.o}', outputs: {o: o}, seeding: none}\n"
+        "  b: {run: 'sleep 100; cp {inputs.o} {outputs.p}', inputs: {o: a.o}, outputs: {p: p}}\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-m", "snakemake", "--cores", "1", "-e", "forkserver"],
+        cwd=project.folder, start_new_session=True, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    log = project.folder / "logs/b.log"
+    until = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < until:
+        time.sleep(0.02)  # importing MLflow takes longer: nothing is sent yet
+    assert _processes("ml_experiment.services.writer", project.folder)
+    os.kill(run.pid, number)
+    _, told = run.communicate(timeout=60)
+    until = time.monotonic() + 30
+    while _processes("ml_experiment.services.writer", project.folder) and time.monotonic() < until:
+        time.sleep(0.1)
+    if number == signal.SIGINT:
+        assert "MLflow: 1 job logged" in told or "MLflow: 2 jobs logged" in told
+    if number == signal.SIGKILL:
+        lines = (project.folder / ".ml_experiment/runs.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1])["state"] == "killed"
+
+
 def _processes(module: str, folder: Path) -> list[int]:
     """The processes that run a module for a folder."""
     found = []
