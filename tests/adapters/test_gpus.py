@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from snakemake_executor_plugin_forkserver import gpus
 from snakemake_executor_plugin_forkserver.leases import ClosedError, Leases
+from snakemake_executor_plugin_forkserver.run import Run
 
 used = st.lists(st.integers(0, gpus.WHOLE), max_size=6)
 share = st.integers(1, gpus.WHOLE) | st.integers(2, 4).map(lambda count: count * gpus.WHOLE)
@@ -161,3 +164,34 @@ def test_which_devices_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert gpus.devices("", {}) == ()
     monkeypatch.setattr(gpus, "DRIVER", ("no-such-program", "-L"))
     assert gpus.devices("", {}) == ()
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    monkeypatch.setenv("ML_EXPERIMENT_RUN", "")  # as it was, when the test is over
+    run = Run(str(tmp_path))
+    yield run
+    run.end(kill=False)
+
+
+def test_a_shell_has_its_devices_and_is_what_it_was(run: Run) -> None:
+    shell = run.shell("MIG-GPU-5f/1/0,7", "bash")
+    assert shell is not None
+    assert shell == run.shell("MIG-GPU-5f/1/0,7", "bash") != run.shell("7", "bash")
+    assert Path(shell).name == "bash"
+    words = 'echo "$CUDA_VISIBLE_DEVICES" "${BASH_VERSION:0:1}" "$1"; exit 3'
+    done = subprocess.run(
+        ["-", "-c", words, "", "a  b"],
+        executable=shell,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.split(" ", 2)[::2] == ["MIG-GPU-5f/1/0,7", "a  b\n"]
+
+
+def test_without_a_program_that_can_be_run_there_is_no_such_shell(run: Run) -> None:
+    assert run.shell("0", "no-such-shell") is None
+    run._shell.chmod(0o600)  # as on a file system from which nothing is run
+    assert run.shell("0", "bash") is None
