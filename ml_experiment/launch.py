@@ -94,10 +94,8 @@ def _begun(plan: Plan, job: Job, suggestion: str, made: str, checkpoint: str) ->
     told = canonical({**status, "made": made} if made else status)[1:-1]
     words = [folder, told, job.step.step.metrics or "", plan.log(job), str(job.step.step.retries)]
     around = shlex.join([".", str(BOOT / "trial.sh"), *words, *job.step.step.outputs.values()])
-    # an attempt of just this trial is gone on with, and so are its reports
-    fresh = f"rm -f {shlex.quote(f'{folder}/reports.txt')}"
     held = f"test -d {shlex.quote(checkpoint)} || " if checkpoint else ""
-    return f"{around}; {held}{fresh}"
+    return f"{around}; {held}trial_begins"
 
 
 def taken_over(plan: Plan, job: Job, other: Job) -> str:

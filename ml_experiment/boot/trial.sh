@@ -1,5 +1,5 @@
 # What the shell of a trial does around its program, without a process more:
-#   . trial.sh FOLDER TOLD METRICS LOG RETRIES PRODUCT...
+#   . trial.sh FOLDER TOLD METRICS LOG RETRIES PRODUCT...; trial_begins
 #   if PROGRAM; then trial_ended 0; else trial_ended $?; fi
 # TOLD is the beginning of the status line, $attempt (if set) what Snakemake counts from 1. Bash 3.2 and later.
 #
@@ -11,13 +11,19 @@ _folder=$1 _told=$2 _metrics=$1/$3 _log=$4 _retries=$5 _failures=$1/attempts.txt
 shift 5
 _products=("$@")
 
+# Where there is nothing to remove no process is started, and three of them took half of what a trial took here.
+_gone() { if [ -e "$1" ] || [ -L "$1" ]; then rm -rf "$1"; fi; }
+
+# An attempt of just this trial is gone on with, and so are its reports; others begin with none.
+trial_begins() { _gone "$_folder/reports.txt"; }
+
 _remove() {
-  for _product in ${_products[@]+"${_products[@]}"}; do rm -rf "${_folder:?}/${_product%/}"; done
+  for _product in ${_products[@]+"${_products[@]}"}; do _gone "${_folder:?}/${_product%/}"; done
 }
 
 # Snakemake expects the metrics of every trial: of one that has none something empty.
 _end() {
-  rm -f "$_failures"
+  _gone "$_failures"
   case $_metrics in
     */) mkdir -p "$_metrics" ;;
     *) [ -e "$_metrics" ] || : > "$_metrics" ;;
@@ -71,9 +77,8 @@ trial_ended() {
 }
 
 _remove
-[ "${attempt:-1}" -gt 1 ] || rm -f "$_failures"
+[ "${attempt:-1}" -gt 1 ] || _gone "$_failures"
 for _product in "${_metrics#"$_folder"/}" ${_products[@]+"${_products[@]}"}; do
-  case ${_product%/} in
-    */*) mkdir -p "$(dirname "$_folder/${_product%/}")" ;;
-  esac
+  _product=$_folder/${_product%/}
+  [ -d "${_product%/*}" ] || mkdir -p "${_product%/*}"
 done
