@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ class StepRule:
             return declared.pop()
         return lambda wildcards: self.job(wildcards).case.work.threads
 
-    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
+    def _command(self, wildcards: Any, input: Any) -> str | Later:  # Snakemake goes by the names
         """All that the job's shell runs: what is printed, and what a person can paste."""
         job = self.job(wildcards)
         return self.changed(job) or self._line(job, chosen.params(self.plan, job))
@@ -189,6 +190,30 @@ class StepRule:
         made_of += [suggestion] if suggestion else []
         digest = hashing.of_text(hashing.canonical(made_of))[:12]
         return f"{self.plan.state('checkpoints', job.id)}/{digest}"
+
+
+class Later:
+    """A text that is made when it is shown.
+
+    Snakemake asks for the command of every job when it plans, and shows those of a dry run. It asks
+    again for that of a job which is about to run.
+    """
+
+    def __init__(self, make: Callable[[], str]) -> None:
+        self._make = make
+
+    @cached_property
+    def _text(self) -> str:
+        return self._make()
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return repr(self._text)
+
+    def __format__(self, spec: str) -> str:
+        return format(self._text, spec)
 
 
 class TableRule:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from snakemake.io import directory
 
 from ml_experiment import chosen, hashing, history, keys, launch, trying, workspace
-from ml_experiment.adapters.snakemake_rules import StepRule, signed
+from ml_experiment.adapters.snakemake_rules import Later, StepRule, signed
 from ml_experiment.asking import Asking
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.plan import Job, Plan, StepPlan, job_id
@@ -76,9 +76,13 @@ class TrialRule(StepRule):
         """Key, declared inputs, and the trials that have to end before."""
         return [*super()._inputs(job), *history.of_trial(self.plan, job)]
 
-    def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
-        """The program with what the trial tries, which is decided now."""
+    def _command(self, wildcards: Any, input: Any) -> str | Later:  # Snakemake goes by the names
+        """The program with what the trial tries, which is decided when that is about to run."""
         job = self.job(wildcards)
+        return self._decided(job) if self.running else Later(lambda: self._decided(job))
+
+    def _decided(self, job: Job) -> str:
+        """What the shell of a trial runs."""
         found = self.changed(job) or self.decide(job)
         if isinstance(found, str):
             return found
