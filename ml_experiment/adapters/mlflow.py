@@ -40,6 +40,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from ml_experiment import tracked
+from ml_experiment.adapters import sqlite
 from ml_experiment.errors import MLExperimentError
 
 ARTIFACTS = "mlartifacts"  # beside the embedded database
@@ -288,10 +289,14 @@ def create_store(file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".mlflow-", dir=file.parent) as folder:
         new = Path(folder) / file.name
-        MlflowClient(f"sqlite:///{new}", f"sqlite:///{new}").search_experiments(max_results=1)
+        with sqlite.waits_for_nothing():  # it would be for 1,100 writes
+            MlflowClient(f"sqlite:///{new}", f"sqlite:///{new}").search_experiments(max_results=1)
+        # Only now: MLflow keeps its connection, and would go on with a log in this folder.
         with closing(sqlite3.connect(new)) as database:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with new.open("rb+") as whole:
+            os.fsync(whole.fileno())
         os.replace(new, file)
 
 
