@@ -234,7 +234,7 @@ def test_nothing_of_a_run_goes_on_in_slurm_when_it_has_ended(
         assert wait_until(lambda: len(list(made.folder.glob("begun-*"))) == 3), log_of(tmp_path)
         os.killpg(process.pid, how)
         assert wait_until(lambda: process.poll() is not None, 20), "Snakemake goes on"
-        assert wait_until(lambda: not left(), 20), left()
+        assert wait_until(lambda: not left()), left()
         assert "Traceback" not in log_of(tmp_path)
         if how == signal.SIGKILL:
             made.call("snakemake", "--unlock")
