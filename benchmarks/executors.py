@@ -11,7 +11,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from bench import (
@@ -126,6 +126,13 @@ def peer(words: Sequence[str], folder: Path, trials: int) -> Timing:
     return timing
 
 
+def study(
+    folder: Path, made: Callable[[int], str], words: Sequence[str], *, sent: bool = False
+) -> Callable[[int], Timing]:
+    """Runs of a study by their number of trials, each from nothing."""
+    return functools.partial(run, words, folder, sent=sent, made=made)
+
+
 def boosted(rounds: int) -> list[Row]:
     """Gradient boosting, whole processes."""
     made = functools.partial(experiment, step="boosted", space=BOOSTED_SPACE)
@@ -133,16 +140,14 @@ def boosted(rounds: int) -> list[Row]:
         ours = project(folder / "ours", made(BOOSTED))
         beside = bare(folder / "peer", {"bare.py": BARE, "steps.py": STEPS})
         (ours / "steps.py").write_text(STEPS, "utf-8")
-        one = functools.partial(run, folder=ours, made=made)
+        one = functools.partial(study, ours, made)
         taken = in_turn(
             rounds,
-            untracked=lambda: one([*SNAKEMAKE, *ARGUMENTS, *UNTRACKED], trials=BOOSTED),
-            sent=lambda: one([*SNAKEMAKE, *ARGUMENTS], trials=BOOSTED, sent=True),
+            untracked=lambda: one([*SNAKEMAKE, *ARGUMENTS, *UNTRACKED])(BOOSTED),
+            sent=lambda: one([*SNAKEMAKE, *ARGUMENTS], sent=True)(BOOSTED),
             peer=lambda: peer(["bare.py"], beside, BOOSTED),
-            warm=lambda: each(
-                functools.partial(one, [*SNAKEMAKE, *ARGUMENTS, *UNTRACKED]), BOOSTED, COLD
-            ),
-            cold=lambda: each(functools.partial(one, [*SNAKEMAKE, *STOCK, *UNTRACKED]), COLD, 2),
+            warm=lambda: each(one([*SNAKEMAKE, *ARGUMENTS, *UNTRACKED]), BOOSTED, COLD),
+            cold=lambda: each(one([*SNAKEMAKE, *STOCK, *UNTRACKED]), COLD, 2),
         )
     form = f"{BOOSTED} trials of gradient boosting (peer: Optuna, warm pool)"
     peers = taken["peer"]
@@ -165,16 +170,12 @@ def trivial(rounds: int) -> list[Row]:
         ours = project(folder / "ours", experiment(TRIVIAL))
         beside = bare(folder / "peer", {"tune.py": TUNE, "steps.py": STEPS})
         (ours / "steps.py").write_text(STEPS, "utf-8")
-        one = functools.partial(run, folder=ours, made=experiment)
+        one = functools.partial(study, ours, experiment)
         taken = in_turn(
             rounds,
-            untracked=lambda: each(
-                functools.partial(one, [*SNAKEMAKE, *ARGUMENTS, *UNTRACKED]), TRIVIAL, 8
-            ),
-            sent=lambda: each(
-                functools.partial(one, [*SNAKEMAKE, *ARGUMENTS], sent=True), TRIVIAL, 8
-            ),
-            ray=lambda: each(functools.partial(one, [*SNAKEMAKE, *RAY, *UNTRACKED]), TRIVIAL, 8),
+            untracked=lambda: each(one([*SNAKEMAKE, *ARGUMENTS, *UNTRACKED]), TRIVIAL, 8),
+            sent=lambda: each(one([*SNAKEMAKE, *ARGUMENTS], sent=True), TRIVIAL, 8),
+            ray=lambda: each(one([*SNAKEMAKE, *RAY, *UNTRACKED]), TRIVIAL, 8),
             tune=lambda: each(functools.partial(peer, ["tune.py"], beside), TRIVIAL, 8),
         )
     form = f"one of {TRIVIAL} trials of a function"
