@@ -47,7 +47,7 @@ def boosted(learning_rate, max_features):
     from sklearn.ensemble import GradientBoostingClassifier
     x, y = load_breast_cancer(return_X_y=True)
     model = GradientBoostingClassifier(
-        n_estimators=75, learning_rate=learning_rate, max_features=max_features, random_state=0
+        n_estimators=210, learning_rate=learning_rate, max_features=max_features, random_state=0
     )
     return {"value": float(model.fit(x[::2], y[::2]).score(x[1::2], y[1::2]))}
 

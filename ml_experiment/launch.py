@@ -56,7 +56,7 @@ def line(
 
     The boot report begins empty, and the output goes to the log. Of a command that fails the
     report ends with the exit status, which Snakemake does not tell, and is kept, with the end of
-    the log, where the next attempt does not overwrite them (`recording.Failure`).
+    the log, where the next attempt does not overwrite them (`attempts.Failure`).
     """
     given = values(plan, job, params, checkpoints)
     limit = seconds(job.case.work.timeout)

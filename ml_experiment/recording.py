@@ -7,60 +7,19 @@ of a foreign Snakefile, what Snakemake tells is recorded.
 from __future__ import annotations
 
 import datetime as dt
-import glob
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_experiment import keys, locks, metrics, records, redact, staleness, trying
-from ml_experiment.digests import Digests, Stat
-from ml_experiment.ending import last_lines
+from ml_experiment.attempts import Attempts, Failure, Started
+from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.hashing import of_text
-from ml_experiment.plan import STATE, Job, Plan, by_hand_id
+from ml_experiment.plan import STATE, Plan, by_hand_id
 from ml_experiment.records import Line, Records
-
-FEW = 8  # lines of an executor's log, most of which is Snakemake's
-CLOCKS = 2.0  # seconds by which the clocks of two machines may differ
-
-
-@dataclass(frozen=True)
-class Started:
-    """A job that Snakemake has announced.
-
-    Attributes:
-        job: of the plan; None for a table or a rule that was written by hand.
-        at: when, in seconds since 1970.
-        stats: what its inputs were then.
-    """
-
-    name: str
-    rule: str
-    job: Job | None
-    wildcards: Mapping[str, str]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    logs: tuple[str, ...]
-    command: str
-    threads: int
-    resources: Mapping[str, Any]
-    at: float
-    stats: Mapping[str, Stat | None]
-
-    @property
-    def log(self) -> str:
-        """What the program prints."""
-        return self.logs[0] if self.logs else ""
-
-
-class Failure(NamedTuple):
-    """What an attempt that failed has left: boot report, exit status, the end of its log."""
-
-    boot: list[Line]
-    status: int | None
-    tail: str
 
 
 @dataclass
@@ -79,7 +38,7 @@ class Recorder:
     run: str
     metadata: Callable[[str], Mapping[str, Any]]
     digests: Digests = field(init=False)
-    attempts: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)  # attempts of each job
     _keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     _locks: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -95,6 +54,7 @@ class Recorder:
         steps = plan.steps.values() if plan else ()
         passed = {name for step in steps for case in step.cases for name in case.work.env}
         self.redactor = redact.redactor(os.environ, sorted(passed))
+        self.attempts = Attempts(folder, plan, self.redactor)
 
     def started(self, event: Mapping[str, Any], at: float) -> Started:
         """A job that is about to run, of the fields of Snakemake's event."""
@@ -126,37 +86,11 @@ class Recorder:
         `host` is where it has run, if not on this machine.
         """
         failed = trying.status(self.plan, started.job).get("state") == "failed"
-        record = self._record(started, "finished", at, self.failure(started) if failed else None)
+        record = self._record(
+            started, "finished", at, self.attempts.failure(started) if failed else None
+        )
         self._add(record, host)
         return record
-
-    def failure(self, started: Started) -> Failure:
-        """What the attempt that failed has left; the next one may be running already."""
-        boot = self._boot_file(started)
-        kept = _kept(boot, started.at - CLOCKS) if boot else None
-        if kept is None:
-            tail = last_lines(self.folder / started.log) if started.log else ""
-            return Failure(self._boot(started), None, self.redactor.text(tail))
-        log = kept.with_name(f"{kept.name}.log")
-        lines = list(records.lines(kept))
-        status = next((int(line["status"]) for line in lines if "status" in line), None)
-        tail = last_lines(log)
-        for file in (kept, log):
-            file.unlink(missing_ok=True)
-        boots = [line for line in lines if "status" not in line]
-        return Failure(boots, status, self.redactor.text(tail))
-
-    def unfinished(self, started: Started, failure: Failure, said: str, log: str) -> Failure:
-        """A failure with what its executor says, where the program said nothing of its end.
-
-        It was killed, or was never begun: then what it printed may be of another time. `log` is the
-        executor's, empty where it has none of this job.
-        """
-        own = self.folder / started.log
-        fresh = started.log and own.exists() and own.stat().st_mtime >= started.at - CLOCKS
-        printed = failure.tail if fresh else ""
-        more = printed or (self.redactor.text(last_lines(self.folder / log, FEW)) if log else "")
-        return failure._replace(tail=f"{self.redactor.text(said)}\n{more}".rstrip())
 
     def failed(
         self, started: Started, at: float, failure: Failure, host: str | None = None
@@ -184,7 +118,7 @@ class Recorder:
             The names of their jobs.
         """
         now = records.read(self.file)
-        known = {*now.found, *now.finished, *self.attempts}
+        known = {*now.found, *now.finished, *self.counts}
         new = []
         for unit in staleness.units(self.plan) if self.plan else ():
             stats = () if unit.job in known else [self.digests.stat(p) for p in unit.outputs]
@@ -235,8 +169,8 @@ class Recorder:
         key_file = next((path for path in started.inputs if staleness.is_key(path)), None)
         key = self.key(key_file) if key_file else None
         plan, job = self.plan, started.job
-        attempt = self.attempts[started.name] = self.attempts.get(started.name, 0) + 1
-        boot = failure.boot if failure else self._boot(started)
+        attempt = self.counts[started.name] = self.counts.get(started.name, 0) + 1
+        boot = failure.boot if failure else self.attempts.boot(started)
         made = (
             (*started.outputs, *trying.products(self.plan, started.job))
             if state == "finished"
@@ -292,23 +226,6 @@ class Recorder:
                 entry["changed"] = True
         return entries
 
-    def _boot_file(self, started: Started) -> Path | None:
-        if self.plan is None:
-            return None
-        job = started.job
-        path = self.plan.boot(job) if job else self.plan.state("boot", f"{started.name}.jsonl")
-        return self.folder / path
-
-    def _boot(self, started: Started) -> list[Line]:
-        """The boot report's lines of this attempt; a hand-written rule's has earlier ones as well."""
-        file = self._boot_file(started)
-        since = started.at - CLOCKS
-        return [
-            line
-            for line in (records.lines(file) if file else ())
-            if line.get("process", {}).get("began", 0.0) >= since
-        ]
-
     def _metrics(
         self, started: Started, outputs: Mapping[str, Mapping[str, Any]]
     ) -> tuple[str | None, dict[str, float]]:
@@ -358,17 +275,6 @@ class Recorder:
             except MLExperimentError:
                 self._locks[name] = {}
         return self._locks[name]
-
-
-def _kept(boot: Path, since: float) -> Path | None:
-    """The report of the earliest attempt that failed since then; older ones are removed."""
-    kept = (f for f in boot.parent.glob(f"{glob.escape(boot.name)}.*") if f.suffix != ".log")
-    for time, file in sorted((file.stat().st_mtime, file) for file in kept):
-        if time >= since:
-            return file
-        file.unlink(missing_ok=True)
-        file.with_name(f"{file.name}.log").unlink(missing_ok=True)
-    return None
 
 
 def _params(key: Mapping[str, Any] | None, known: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.plan import by_hand_id
 
-_hosts: dict[int, str] = {}
-
 
 class Luggage(NamedTuple):
     """Paths relative to the workspace.
@@ -63,14 +61,3 @@ def _of_rule(experiment: rules.Experiment, rule: str, wildcards: Mapping[str, st
 
 def _listed(given: str | list[str]) -> list[str]:
     return [given] if isinstance(given, str) else given
-
-
-def ran_on(job: Any, host: str) -> None:
-    """Note where a job has run."""
-    for each in job.jobs if job.is_group() else [job]:
-        _hosts[each.jobid] = host
-
-
-def host_of(jobid: int) -> str | None:
-    """Where a job has run; None where nobody has noted it, which is here."""
-    return _hosts.pop(jobid, None)

@@ -31,11 +31,12 @@ from ml_experiment import (
     staleness,
     tracking,
 )
-from ml_experiment.adapters import luggage, outcomes, slurm
+from ml_experiment.adapters import outcomes, slurm
 from ml_experiment.adapters import snakemake as rules
+from ml_experiment.attempts import Started
 from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE, Plan
-from ml_experiment.recording import Recorder, Started, utc
+from ml_experiment.recording import Recorder, utc
 from ml_experiment.records import Line, Records
 from ml_experiment.trials import TIMEOUT
 
@@ -174,7 +175,7 @@ class Session:
         self.ran.append(started.name)
         recorder = self.open()
         recorder.digests.take(outcomes.of(jobid))
-        record = recorder.finished(started, at, luggage.host_of(jobid))
+        record = recorder.finished(started, at, outcomes.host_of(jobid))
         if self.display:
             self.display.studies.ended(started.job, record, at)
         if self.display and (record.get("trial") or {}).get("state") == "failed":
@@ -215,14 +216,14 @@ class Session:
         if self.display:
             self.display.studies.gave_up(started.job)
             self.display.failed(started.name)
-        failure, log = recorder.failure(started), started.log
+        failure, log = recorder.attempts.failure(started), started.log
         beside = [path for path in fields.get("log") or () if _bare(path) not in started.logs]
         said = _reason(str(fields.get("rule_msg") or ""))
         # An executor may know best why a program was ended from outside, and have a log of its own.
         ended = failure.status is None or (beside and failure.status > KILLED)
         if ended and (said or beside):
             own = os.path.relpath(beside[-1], self.folder) if beside else ""
-            failure = recorder.unfinished(started, failure, said, own)
+            failure = recorder.attempts.unfinished(started, failure, said, own)
             log = ", ".join(path for path in (log, own) if path)
         if plan is not None:
             target = started.outputs[0] if job is None else ending.job_target(plan, job)
@@ -234,7 +235,7 @@ class Session:
                 seed=None if job is None else plan.seed(job),
                 tail=failure.tail,
             )
-        recorder.failed(started, fields["created"], failure, luggage.host_of(fields["jobid"]))
+        recorder.failed(started, fields["created"], failure, outcomes.host_of(fields["jobid"]))
         if self.writer:
             self.writer.notify()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment import guard, parcels
-from ml_experiment.adapters import luggage
+from ml_experiment.adapters import luggage, outcomes
 from ml_experiment.adapters.ray import Cluster, LostError, Options
 from ml_experiment.adapters.ray_node import Order
 from ml_experiment.ending import last_lines
@@ -210,7 +210,7 @@ class Jobs:
             self._error(info, f"node {host} {what}")
             return
         receipt.done()
-        luggage.ran_on(info.job, host)
+        outcomes.ran_on(info.job, host)
         if what == 0:
             self.executor.report_job_success(info)
         else:
