@@ -23,7 +23,7 @@ import select
 import signal
 import sys
 
-from _ml_experiment_boot import Boot, machine, program
+from _ml_experiment_boot import Boot, imports, machine, program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def main(folder: str, listed: str) -> None:
     except RefusedError as refused:
         _decline(folder, str(refused))
         return
+    imports.imported(os.getcwd())  # which it keeps: a program looks at its own modules only
     gc.collect()
     gc.freeze()  # what is here already is never garbage of a program
     request = _serve(folder, drawn)

@@ -22,7 +22,7 @@ from snakemake.shell import shell
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from ml_experiment.adapters import outcomes
+from ml_experiment.adapters import outcomes, snakemake_timers
 from snakemake_executor_plugin_forkserver import gpus
 from snakemake_executor_plugin_forkserver.leases import ClosedError, Leases
 from snakemake_executor_plugin_forkserver.run import Run
@@ -153,6 +153,7 @@ class Executor(local.Executor):  # type: ignore[misc]  # Snakemake has no types
     def shutdown(self) -> None:
         """After the last job."""
         super().shutdown()
+        snakemake_timers.cancel()
         self._end(kill=False)
 
     def cancel(self) -> None:

@@ -118,9 +118,12 @@ class Executor(RealExecutor):  # type: ignore[misc]  # it is not typed
 
     def shutdown(self) -> None:
         """The run has ended."""
+        from ml_experiment.adapters import snakemake_timers
+
         jobs, self.jobs = self.jobs, None
         if jobs is not None:
             jobs.close()
+        snakemake_timers.cancel()
 
     def cancel(self) -> None:
         """The run is given up: nothing of it may go on."""

@@ -6,6 +6,7 @@ libraries imported already calls `start` in the child instead, and `finish` befo
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -50,6 +51,8 @@ class Boot:
         path = self.settings.report
         if path is None:
             return
+        collects = gc.isenabled()
+        gc.disable()  # the program has ended: there is nothing to find that would be worth 60 ms
         try:
             from . import report  # only now, for most of a job's processes are short
 
@@ -59,6 +62,9 @@ class Boot:
                 report.learn(self.learned)
         except Exception as error:  # noqa: BLE001  (the program's exit status is its own)
             _say("the boot report %s could not be written: %s." % (path, error))
+        finally:
+            if collects:
+                gc.enable()
 
 
 def boot(environ: MutableMapping[str, str]) -> None:

@@ -2,11 +2,13 @@
 
 `importlib.metadata.packages_distributions` reads everything that is installed. This reads the
 names of the metadata folders beside what was imported, and their file lists only for a package
-whose name is not its distribution's.
+whose name is not its distribution's. What it has read it keeps: a warm server asks before it forks,
+and its programs look at what they have imported besides.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 
@@ -60,16 +62,14 @@ def imported(directory: str) -> dict[str, Any]:
     project = set()
     units: dict[str, dict[str, str]] = {}  # folder: {module: file}
     package = "."  # the last outermost package, for packages precede their modules
-    for name, file in _files(directory):
-        if file.startswith(_BOOT) or _is_standard(file):
-            continue
-        inside = _inside(file, directory)
+    for name, file in _files():
+        path, inside = _located(file, directory)
         if inside is not None:
-            project.add(inside.replace(os.sep, "/"))
-        elif name not in ("__main__", "__mp_main__") and not name.startswith(package):
+            project.add(inside)
+        elif path and name not in ("__main__", "__mp_main__") and not name.startswith(package):
             package = name + "."
-            folder, unit = _place(name, file)
-            units.setdefault(folder, {})[unit] = file
+            folder, unit = _place(name, path)
+            units.setdefault(folder, {})[unit] = path
     distributions, elsewhere = _resolved(units)
     return {
         "distributions": dict(sorted(distributions.items())),
@@ -91,7 +91,7 @@ def installed() -> list[str]:
     return found
 
 
-def _files(directory: str) -> Iterator[tuple[str, str]]:
+def _files() -> Iterator[tuple[str, str]]:
     """Each imported module that has a file, by name, so that packages precede their modules."""
     for name, module in sorted(sys.modules.copy().items()):
         try:  # not getattr: it would load a lazy module
@@ -102,7 +102,17 @@ def _files(directory: str) -> Iterator[tuple[str, str]]:
         if name == "__main__" and file is None:  # taken away at the script's end
             file = getattr(values.get("__loader__"), "path", None)
         if isinstance(file, str) and file and not file.startswith("<"):
-            yield name, os.path.normpath(os.path.join(directory, file))
+            yield name, file
+
+
+@functools.lru_cache(maxsize=None)
+def _located(file: str, directory: str) -> tuple[str, str | None]:
+    """The path of a module's file, empty for one of Python's or ours; and the path in the project."""
+    path = os.path.normpath(os.path.join(directory, file))
+    if path.startswith(_BOOT) or _is_standard(path):
+        return "", None
+    inside = _inside(path, directory)
+    return path, None if inside is None else inside.replace(os.sep, "/")
 
 
 def _is_standard(file: str) -> bool:
@@ -149,11 +159,13 @@ def _resolved(
     elsewhere: dict[str, str] = {}
     everything: dict[str, str | None] = {}
     for folder, modules in sorted(units.items()):
-        found = _metadata(folder)
-        everything.update((each.name, each.version) for each in found)
-        named = {each.name for each in found}
+        try:
+            changed = os.stat(folder).st_mtime_ns
+        except OSError:
+            changed = 0
+        everything.update((each.name, each.version) for each in _metadata(folder, changed))
         for unit in sorted(modules):
-            owner = _owner(unit, found, named)
+            owner = _owner(unit, folder, changed)
             if owner is None:
                 elsewhere[unit] = modules[unit]
             else:
@@ -165,20 +177,26 @@ def _resolved(
     return distributions, elsewhere
 
 
-def _metadata(folder: str) -> list[Metadata]:
+@functools.lru_cache(maxsize=None)
+def _metadata(folder: str, changed: int) -> tuple[Metadata, ...]:
+    """What is installed in a folder; it is asked again when the folder has `changed`."""
+    del changed
     try:
         entries = sorted(os.listdir(folder))
     except OSError:
-        return []
+        return ()
     ends = (".dist-info", ".egg-info")
-    return [Metadata(folder, entry) for entry in entries if entry.endswith(ends)]
+    return tuple(Metadata(folder, entry) for entry in entries if entry.endswith(ends))
 
 
-def _owner(unit: str, found: list[Metadata], named: set[str]) -> Metadata | None:
+@functools.lru_cache(maxsize=None)
+def _owner(unit: str, folder: str, changed: int) -> Metadata | None:
     """The distribution of a module: the one of the same name, or the first that lists it."""
+    found = _metadata(folder, changed)
     name = normalised(unit)
-    if name in named:
-        return [each for each in found if each.name == name][-1]
+    same = [each for each in found if each.name == name]
+    if same:
+        return same[-1]
     for each in found:
         if each.provides(unit):
             return each

@@ -98,19 +98,50 @@ def gpus() -> list[dict[str, Any]]:
 
 
 def _loaded() -> list[str]:
+    """The files of the linear algebra libraries that are loaded."""
     ctypes_users = ("numpy", "scipy", "torch", "sklearn")
     if not any(name in sys.modules for name in ctypes_users):
         return []
-    paths = set()
+    paths = _libraries()
+    if paths is None:
+        paths = _mapped()
+    named = {path for path in paths if any(part in os.path.basename(path) for part in _BLAS)}
+    return sorted({os.path.realpath(path) for path in named})
+
+
+def _libraries() -> list[str] | None:
+    """The libraries of this process as its loader lists them, None where it cannot be asked.
+
+    dl_iterate_phdr(3). The kernel's list takes it 6 ms for a program that uses scikit-learn.
+    """
+    ctypes = sys.modules.get("ctypes")
+    paths: list[str] = []
+    try:
+        pointer, name, address = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t  # type: ignore[union-attr]
+        # Of `struct dl_phdr_info` the first two: where a library is, and its path.
+        info = type("Info", (ctypes.Structure,), {"_fields_": [("at", address), ("name", name)]})  # type: ignore[union-attr]
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(info), address, pointer)  # type: ignore[union-attr]
+
+        def see(library: Any, size: int, given: Any) -> int:
+            del size, given
+            paths.append(os.fsdecode(library.contents.name or b""))
+            return 0
+
+        ctypes.CDLL(None).dl_iterate_phdr(kind(see), None)  # type: ignore[union-attr]
+    except (AttributeError, OSError, MemoryError, TypeError):
+        return None
+    return [path for path in paths if ".so" in path]
+
+
+def _mapped() -> list[str]:
+    """The libraries of this process as the kernel maps them."""
     try:
         with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as stream:
-            for line in stream:
-                path = line[line.find("/") :].rstrip("\n") if "/" in line else ""
-                if ".so" in path and any(part in os.path.basename(path) for part in _BLAS):
-                    paths.add(path)
+            lines = [line.rstrip("\n") for line in stream if "/" in line]
     except OSError:
         return []
-    return sorted(paths)
+    paths = (line[line.find("/") :] for line in lines)
+    return [path for path in paths if ".so" in path]
 
 
 def _described(path: str) -> dict[str, Any]:
