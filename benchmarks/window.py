@@ -18,7 +18,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ml_experiment.adapters.optuna import Asker, pinned
+from ml_experiment.adapters.kernels import pinned
+from ml_experiment.adapters.optuna import Asker
 from ml_experiment.search import Result, Search
 from ml_experiment.space import Parameter
 

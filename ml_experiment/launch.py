@@ -165,6 +165,33 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
     Raises:
         UserError: they are more than a command line may hold.
     """
+    boot = _boot(plan, job)
+    if resumed:
+        boot["resumed"] = True
+    called = job.case.work.call is not None
+    shown: dict[str, Any] = {"seed": given["seed"]} if called else dict(given)
+    if job.step.trials_of is not None:
+        shown["report"] = plan.path(job, "reports.txt")
+        if job.step.trials_of.searches[job.case.label].pruner is not None:
+            shown["pruning"] = plan.suggestion(job)
+    text = _prefix(boot, plan.experiment.seed, shown)
+    return _checked(text, text, f"what the command of {job.id} is given as variables")
+
+
+def warm_up(plan: Plan, job: Job) -> str | None:
+    """The line that starts the warm server of a job's programs before there is one that asks for it.
+
+    Returns:
+        For a shell with ML_EXPERIMENT_WARM; None where the job has no such server.
+    """
+    boot = _boot(plan, job)
+    if "warm" not in boot:
+        return None
+    return f"{_prefix(boot, plan.experiment.seed, {})} exec bash -c 'warm_up python'"
+
+
+def _boot(plan: Plan, job: Job) -> dict[str, Any]:
+    """What the boot of a job's programs is told."""
     listed = job.replicate.seed
     boot: dict[str, Any] = {
         "replicate": job.replicate.index if listed is None else 0,
@@ -174,18 +201,9 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         "stream": plan.stream(job.step),
         "threads": job.case.work.threads,
     }
-    if resumed:
-        boot["resumed"] = True
     if job.step.step.seeding == "full" and plan.is_many(job.step):
         boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
-    called = job.case.work.call is not None
-    shown: dict[str, Any] = {"seed": given["seed"]} if called else dict(given)
-    if job.step.trials_of is not None:
-        shown["report"] = plan.path(job, "reports.txt")
-        if job.step.trials_of.searches[job.case.label].pruner is not None:
-            shown["pruning"] = plan.suggestion(job)
-    text = _prefix(boot, plan.experiment.seed, shown)
-    return _checked(text, text, f"what the command of {job.id} is given as variables")
+    return boot
 
 
 def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, seeding: str) -> str:

@@ -6,6 +6,8 @@ import json
 import os
 import shlex
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +79,37 @@ def test_two_names_of_one_variable_are_both_left_out() -> None:
     assert launch.variables({"params": {"a-b": 1, "a_b": 2, "c": None}, "seed": 3}) == {
         "ML_EXPERIMENT_SEED": "3"
     }
+
+
+def test_a_warm_server_starts_before_its_first_program(tmp_path: Path) -> None:
+    made = plan(tmp_path, TEXT)
+    line = launch.warm_up(made, made.job("a", {"replicate": "1"}))
+    assert line is not None
+    assert launch.warm_up(made, made.job("c", {})) is None  # there is one job of it
+    folder = tmp_path / "warm"
+    learned = folder / "learned"
+    learned.mkdir(parents=True)
+    os.mkfifo(folder / "alive")
+    environ = {**os.environ, "ML_EXPERIMENT_WARM": str(folder)}
+
+    def servers() -> list[Path]:
+        subprocess.run(["bash", "-c", line], check=True, cwd=tmp_path, env=environ)
+        return [each for each in folder.iterdir() if each.is_dir() and each != learned]
+
+    assert servers() == []  # nothing is known of what it imports
+    boot = json.loads(
+        next(w for w in shlex.split(line) if w.startswith("ML_EXPERIMENT_BOOT=")).partition("=")[2]
+    )
+    told = {"modules": ["numpy"], "python": [sys.executable, sys.version]}
+    (learned / f"{boot['warm']}.json").write_text(json.dumps(told))
+    alive = os.open(folder / "alive", os.O_RDWR)
+    try:
+        (server,) = servers()
+        assert servers() == [server]
+        for _ in range(600):
+            if (server / "requests").is_fifo():
+                break
+            time.sleep(0.1)
+        assert (server / "requests").is_fifo(), (server / "log").read_text()
+    finally:
+        os.close(alive)

@@ -26,6 +26,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from ml_experiment import space
+from ml_experiment.adapters.kernels import pinned
 from ml_experiment.adapters.optuna_pruning import Pruning
 from ml_experiment.adapters.optuna_samplers import distribution, made
 from ml_experiment.errors import UserError
@@ -228,24 +229,6 @@ def _seed_all(seed: int) -> None:
     np.random.seed(seed % 2**32)  # for samplers that draw from it
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed % 2**63)
-
-
-def pinned() -> dict[str, str]:
-    """Variables under which x86 machines differ as little as can be, for a process to start with.
-
-    The same ask gives other numbers under another BLAS kernel, other SIMD extensions of NumPy, or
-    other threads.
-    """
-    import numpy as np  # noqa: PLC0415  # Optuna has it loaded
-
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {
-        **one,
-        "ATEN_CPU_CAPABILITY": "default",
-        "NPY_DISABLE_CPU_FEATURES": " ".join(found),
-        "OPENBLAS_CORETYPE": "Haswell",
-    }
 
 
 def made_by() -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -20,6 +22,7 @@ from ml_experiment.trials import Kept
 
 FIRST = 1_000_000  # the priority of the first trial
 NUMBER = {"trial": "[0-9]+"}  # a trial's wildcard
+WARM = "ML_EXPERIMENT_WARM"  # where an executor keeps warm servers: boot/warm.sh
 
 
 class TrialRule(StepRule):
@@ -50,6 +53,7 @@ class TrialRule(StepRule):
         self.priority = signed(self._priority)
         self.taken: dict[str, str] = {}  # job -> the folder of the trial that has made the same
         self._studies = studies
+        self._warmed = False
         self._equal: dict[str, list[int]] = {}  # own parameters -> the trials that have them
 
     def begin(self) -> None:
@@ -83,6 +87,7 @@ class TrialRule(StepRule):
 
     def _decided(self, job: Job) -> str:
         """What the shell of a trial runs."""
+        self._warm_up(job)
         found = self.changed(job) or self.decide(job)
         if isinstance(found, str):
             return found
@@ -93,6 +98,18 @@ class TrialRule(StepRule):
         line = self._same(job, own, made) or self._line(job, params, found.identity)
         checkpoint = self._checkpoint_folder(job, params, found.identity)
         return launch.trial(self.plan, job, line, found.identity, made, checkpoint)
+
+    def _warm_up(self, job: Job) -> None:
+        """The first trial's program will ask a warm server, which imports while the sampler does."""
+        if not self.running or self.nested or self._warmed or WARM not in os.environ:
+            return
+        self._warmed = True
+        line = launch.warm_up(self.plan, job)
+        if line is not None:
+            nowhere = subprocess.DEVNULL
+            self._shell = subprocess.Popen(  # which ends at once, and nobody waits for
+                ["bash", "-c", line], stdin=nowhere, stdout=nowhere, stderr=nowhere
+            )
 
     def decide(self, job: Job) -> Kept | str:
         """What a trial tries, or the line that its shell runs instead."""

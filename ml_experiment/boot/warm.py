@@ -49,9 +49,12 @@ class Request:
 
     def __init__(self, folder: str, pid: int) -> None:
         self.pid = pid
-        self.reply = os.open(os.path.join(folder, str(pid)), os.O_WRONLY | os.O_NONBLOCK)
-        with open(os.path.join(folder, "%d.job" % pid), "rb") as stream:
+        reply = os.path.join(folder, str(pid))
+        self.reply = os.open(reply, os.O_WRONLY | os.O_NONBLOCK)
+        with open(reply + ".job", "rb") as stream:
             words = [os.fsdecode(word) for word in stream.read().split(b"\0")[:-1]]
+        os.unlink(reply + ".job")
+        os.unlink(reply)  # the shell has it open
         count = int(words[0])
         self.directory = words[1]
         self.descriptors = set(map(int, words[2:4]))
@@ -94,7 +97,7 @@ def main(folder: str, listed: str) -> None:
     except RefusedError as refused:
         _decline(folder, str(refused))
         return
-    imports.imported(os.getcwd())  # which it keeps: a program looks at its own modules only
+    imports.imported(os.getcwd())  # which it keeps: a program looks at what it imports besides
     gc.collect()
     gc.freeze()  # what is here already is never garbage of a program
     request = _serve(folder, drawn)

@@ -22,15 +22,32 @@ python() { _warm_python python "$@"; }
 python3() { _warm_python python3 "$@"; }
 
 _warm_python() {
-  local code list path server
-  if ! [[ ${2:-} == *.py && ${ML_EXPERIMENT_BOOT:-} =~ '"warm":"'([0-9a-f]+)'"' ]]; then
+  local server=''
+  if [[ ${2:-} == *.py ]]; then _warm_server "$1"; fi
+  if [ -z "$server" ]; then
     command "$@"
-    return
+  elif [[ $server == *.json ]]; then # the first of its kind tells what it has imported
+    ML_EXPERIMENT_LEARN=$server command "$@"
+  else
+    _warm_ask "$server" "$@"
   fi
+}
+
+# Start the server that programs of this kind will ask, if it is known what they import: see launch.py.
+warm_up() {
+  local server=''
+  _warm_server "$1"
+}
+
+# Set `server` to the folder of the program's server, which is started if it is not there yet; to the
+# list of imports that is to be made first; or to nothing.
+_warm_server() {
+  local code list path
+  if ! [[ ${ML_EXPERIMENT_BOOT:-} =~ '"warm":"'([0-9a-f]+)'"' ]]; then return; fi
   code=${BASH_REMATCH[1]}
   list=$ML_EXPERIMENT_WARM/learned/$code.json
-  if [ ! -e "$list" ]; then # the first of its kind tells what it has imported
-    ML_EXPERIMENT_LEARN=$list command "$@"
+  if [ ! -e "$list" ]; then
+    server=$list
     return
   fi
   path=$(type -P "$1")
@@ -40,7 +57,6 @@ _warm_python() {
     echo $! > "$server/pid.tmp" && mv "$server/pid.tmp" "$server/pid"
     disown
   fi
-  _warm_ask "$server" "$@"
 }
 
 # Hand the program over and end as it ends; where the server declines, run it here.
@@ -78,7 +94,7 @@ _warm_ask() {
   exec {listen}<&-
   trap - TERM INT HUP
   eval "$traps"
-  rm -f "$reply" "$reply.job"
+  if [ -e "$reply" ]; then rm -f "$reply" "$reply.job"; fi # the server has not taken it
   if [ "$child" = cold ]; then
     command "$@"
     return

@@ -1,6 +1,7 @@
 """The process that suggests trials: `python -m …`, questions in, suggestions out, lines of JSON.
 
-It starts itself once more under pinned kernels, which libraries read when they are loaded.
+It starts itself once more under pinned kernels, which libraries read when they are loaded; Optuna
+is loaded by the second one only.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ml_experiment import search
-from ml_experiment.adapters.optuna import Asker, made_by, pinned
-from ml_experiment.errors import MLExperimentError
-from ml_experiment.search import Result, Suggestion
+from ml_experiment.adapters.kernels import pinned
+
+if TYPE_CHECKING:
+    from ml_experiment.adapters.optuna import Asker
+    from ml_experiment.search import Result
 
 MARK = "ML_EXPERIMENT_PINNED"
 
@@ -22,11 +24,17 @@ class Studies:
     """The studies that were asked about, each with the results that it was told."""
 
     def __init__(self) -> None:
+        from ml_experiment.adapters.optuna import made_by  # noqa: PLC0415
+
         self.askers: dict[str, tuple[Asker, list[Result]]] = {}
         self.by = made_by()
 
     def answer(self, question: dict[str, Any]) -> dict[str, Any]:
         """A suggestion, or what is wrong."""
+        from ml_experiment import search  # noqa: PLC0415
+        from ml_experiment.adapters.optuna import Asker  # noqa: PLC0415
+        from ml_experiment.errors import MLExperimentError  # noqa: PLC0415
+
         study = question["study"]
         try:
             if question["fresh"] is not None:
@@ -34,7 +42,7 @@ class Studies:
             asker, results = self.askers[study]
             results += map(search.result, question["results"])
             for number, params, state in question["restore"]:
-                asker.restore(Suggestion(number, params, state), results)
+                asker.restore(search.Suggestion(number, params, state), results)
             suggestion = asker.ask(results)
         except MLExperimentError as error:
             self.askers.pop(study, None)

@@ -1,12 +1,13 @@
-"""Which native threads a warm server may have when it forks."""
+"""What a warm server may fork, and what its programs need not look at again."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 
 import pytest
 
-from tests.boot.jobs import BOOT
+from tests.boot.jobs import BOOT, Job
 
 PTHREADS = "OpenBLAS 0.3.31.188.0  USE64BITINT DYNAMIC_ARCH NO_AFFINITY Haswell MAX_THREADS=64"
 OPENMP = "OpenBLAS 0.3.30 DYNAMIC_ARCH NO_AFFINITY USE_OPENMP Haswell MAX_THREADS=128"
@@ -33,3 +34,36 @@ def test_only_openblas_with_threads_of_its_own_survives_a_fork(
     spec.loader.exec_module(warm)
     row = {"config": config, "kernel": None, "library": library, "threads": 4}
     assert warm._survives(row) is survives
+
+
+PROGRAM = """\
+import json, os, sys
+from _ml_experiment_boot import imports, machine
+import numpy
+here = os.getcwd()
+first = imports.imported(here)
+mark = imports.mark()
+import late
+assert imports.added(mark) == ["late"]
+second = imports.imported(here)
+sys.modules["gone"] = sys.modules.pop("late")
+assert imports.added(mark) == ["gone"]
+del sys.modules["gone"]
+del sys.modules["numpy"]
+assert imports.added(mark) is None
+print(json.dumps([first, second, imports.imported(here)]))
+libraries = machine._libraries()
+assert libraries is not None
+assert {os.path.realpath(each) for each in libraries if "/" in each} >= set(machine._mapped())
+"""
+
+
+@pytest.mark.engine("numpy")
+def test_a_server_looks_at_modules_once_and_its_programs_at_the_rest(job: Job) -> None:
+    job.write("late.py", "")
+    done = job.script(PROGRAM)
+    assert done.code == 0, done.err
+    first, second, third = json.loads(done.out)
+    assert "numpy" in first["distributions"]
+    assert second == {**first, "project": ["late.py", "script.py"]}
+    assert third == first

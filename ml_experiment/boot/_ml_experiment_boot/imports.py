@@ -9,12 +9,13 @@ and its programs look at what they have imported besides.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any
 
 _INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
@@ -51,6 +52,61 @@ def normalised(name: str) -> str:
     return name.lower()
 
 
+def mark() -> tuple[int, str]:
+    """How many modules there are now, and which one was added last."""
+    return len(sys.modules), next(reversed(sys.modules))
+
+
+def added(since: tuple[int, str]) -> list[str] | None:
+    """The names of the modules that were added since a mark; None where some are gone.
+
+    Nothing else is touched: in a forked process each touch of an object copies memory.
+    """
+    count = len(sys.modules) - since[0]
+    names = list(itertools.islice(reversed(sys.modules), max(count, 0) + 1))
+    return names[:count] if names[count:] == [since[1]] else None
+
+
+class Survey:
+    """What modules are, by where their files are.
+
+    Attributes:
+        project: files below the program's folder that no environment holds, relative to it.
+        units: of every other file's module the outermost package: folder to module to file.
+        until: the mark of the modules that were looked at.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.project: set[str] = set()
+        self.units: dict[str, dict[str, str]] = {}
+        self.packages: set[str] = set()
+        self.until: tuple[int, str] = (0, "")
+
+    def look(self, names: Iterable[str]) -> None:
+        """Add what some modules are, all that there are by now."""
+        for name, file in _files(sorted(names)):  # packages precede their modules
+            path, inside = _located(file, self.directory)
+            if inside is not None:
+                self.project.add(inside)
+            elif path and name not in ("__main__", "__mp_main__") and not self._has(name):
+                self.packages.add(name)
+                folder, unit = _place(name, path)
+                self.units.setdefault(folder, {})[unit] = path
+        self.until = mark()
+
+    def _has(self, name: str) -> bool:
+        """Whether a package has been seen that the module is of."""
+        while name:
+            name = name.rpartition(".")[0]
+            if name in self.packages:
+                return True
+        return False
+
+
+_surveys: dict[str, Survey] = {}  # by directory; a warm server's are its programs' as well
+
+
 def imported(directory: str) -> dict[str, Any]:
     """What `sys.modules` holds now, for a program that was started in `directory`.
 
@@ -59,22 +115,17 @@ def imported(directory: str) -> dict[str, Any]:
         project: the files below `directory` that no environment holds, relative to it.
         elsewhere: modules of no distribution that are outside of it, with their files.
     """
-    project = set()
-    units: dict[str, dict[str, str]] = {}  # folder: {module: file}
-    package = "."  # the last outermost package, for packages precede their modules
-    for name, file in _files():
-        path, inside = _located(file, directory)
-        if inside is not None:
-            project.add(inside)
-        elif path and name not in ("__main__", "__mp_main__") and not name.startswith(package):
-            package = name + "."
-            folder, unit = _place(name, path)
-            units.setdefault(folder, {})[unit] = path
-    distributions, elsewhere = _resolved(units)
+    survey = _surveys.get(directory)
+    names = added(survey.until) if survey else None
+    if survey is None or names is None:
+        survey, names = Survey(directory), list(sys.modules)
+        _surveys[directory] = survey
+    survey.look({*names, "__main__"})  # which is not the server's any more
+    distributions, elsewhere = _resolved(survey.units)
     return {
         "distributions": dict(sorted(distributions.items())),
         "elsewhere": dict(sorted(elsewhere.items())),
-        "project": sorted(project),
+        "project": sorted(survey.project),
     }
 
 
@@ -91,12 +142,12 @@ def installed() -> list[str]:
     return found
 
 
-def _files() -> Iterator[tuple[str, str]]:
-    """Each imported module that has a file, by name, so that packages precede their modules."""
-    for name, module in sorted(sys.modules.copy().items()):
+def _files(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Each of the modules that has a file, with it."""
+    for name in names:
         try:  # not getattr: it would load a lazy module
-            values = object.__getattribute__(module, "__dict__")
-        except AttributeError:
+            values = object.__getattribute__(sys.modules[name], "__dict__")
+        except (AttributeError, KeyError):
             continue
         file = values.get("__file__")
         if name == "__main__" and file is None:  # taken away at the script's end
@@ -105,7 +156,6 @@ def _files() -> Iterator[tuple[str, str]]:
             yield name, file
 
 
-@functools.lru_cache(maxsize=None)
 def _located(file: str, directory: str) -> tuple[str, str | None]:
     """The path of a module's file, empty for one of Python's or ours; and the path in the project."""
     path = os.path.normpath(os.path.join(directory, file))

@@ -105,7 +105,7 @@ def _loaded() -> list[str]:
     paths = _libraries()
     if paths is None:
         paths = _mapped()
-    named = {path for path in paths if any(part in os.path.basename(path) for part in _BLAS)}
+    named = [path for path in paths for part in _BLAS if part in path[path.rfind("/") + 1 :]]
     return sorted({os.path.realpath(path) for path in named})
 
 

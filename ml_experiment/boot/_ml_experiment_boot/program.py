@@ -10,13 +10,14 @@ import time
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 
-from . import Boot, boot
+from . import Boot, boot, imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
+_of_server: list[tuple[int, str]] = []  # the mark of the modules that it begins with
 _ending: list[int] = []  # once it has ended: its exit status, negative for a signal
 
 
@@ -29,6 +30,7 @@ def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, 
         shell: the process whose standard streams it gets.
         drawn: what imports have done to random generators, see warm.py.
     """
+    _of_server.append(imports.mark())
     for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
         path = "/proc/%d/fd/%d" % (shell, number)
         opened = os.open(path, flags | (os.O_APPEND if number else 0))
@@ -123,9 +125,12 @@ def end() -> None:
     for name in ("last_exc", "last_type", "last_value", "last_traceback"):
         sys.__dict__.pop(name, None)
     below = os.path.join(os.getcwd(), "")
-    for name, module in reversed(list(sys.modules.items())):
+    names = imports.added(_of_server[0])
+    for name in [*(reversed(list(sys.modules)) if names is None else names), "__main__"]:
+        module = sys.modules.get(name)
         file = getattr(module, "__file__", None) or ""
-        if name == "__main__" or (file.startswith(below) and "-packages" not in file):
+        own = file.startswith(below) and "-packages" not in file
+        if module is not None and (own or name == "__main__"):
             _clear(vars(module))
     gc.collect()
     try:
