@@ -139,10 +139,16 @@ def bare(folder: Path, texts: Mapping[str, str], profile: str = PEER) -> Path:
     return folder
 
 
-def fresh(folder: Path) -> Path:
-    """The folder as it was before any run."""
+def fresh(folder: Path, *, learned: bool = False) -> Path:
+    """The folder as it was before any run; if `learned`, it is known what programs import."""
+    kept, aside = folder / ".ml_experiment/warm", folder / "warm"
+    if learned:
+        kept.rename(aside)
     for name in MADE:
         shutil.rmtree(folder / name, ignore_errors=True)
+    if learned:
+        kept.parent.mkdir()
+        aside.rename(kept)
     return folder
 
 

@@ -139,13 +139,14 @@ def run(
     trials: int,
     *,
     sent: bool = False,
+    learned: bool = False,
     made: Callable[[int], str] = experiment,
 ) -> Timing:
     """A study from nothing; all of its trials must be in its table, and in MLflow."""
     for name in DATABASE:
         (folder / name).unlink(missing_ok=True)
     (folder / "experiment.yaml").write_text(made(trials), "utf-8")
-    timing = timed(words, fresh(folder))
+    timing = timed(words, fresh(folder, learned=learned))
     with (folder / "results/tune/trials.csv").open(encoding="utf-8") as file:
         complete = sum(line["state"] == "complete" for line in csv.DictReader(file))
     if complete != trials:

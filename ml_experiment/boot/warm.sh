@@ -52,7 +52,7 @@ _warm_server() {
   fi
   path=$(type -P "$1")
   server=$ML_EXPERIMENT_WARM/$code-$OMP_NUM_THREADS${path//\//+}
-  if mkdir "$server" 2> /dev/null; then
+  if [ ! -d "$server" ] && mkdir "$server" 2> /dev/null; then
     setsid "$path" "$_warm_boot/warm.py" "$server" "$list" < /dev/null > "$server/log" 2>&1 &
     echo $! > "$server/pid.tmp" && mv "$server/pid.tmp" "$server/pid"
     disown
