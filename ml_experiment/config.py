@@ -46,6 +46,7 @@ class Loaded:
         places: the file and line of each key.
         problems: what is wrong so far; references are checked by the plan.
         faulty: paths of what is there but could not be read, such as `("steps", "fit")`.
+        likes: step -> the step that it is like, which the experiment does not tell any more.
     """
 
     experiment: Experiment
@@ -57,6 +58,7 @@ class Loaded:
     places: Mapping[KeyPath, Place]
     problems: tuple[Problem, ...]
     faulty: frozenset[KeyPath]
+    likes: Mapping[str, str]
 
     def place(self, *path: str) -> Place | None:
         """Where a key was written, or the nearest one above it."""
@@ -99,6 +101,7 @@ def load(file: Path, config: Mapping[str, Any] | None = None, *, text: str | Non
         root = _apply_variant(root, str(variant), problems)
     if overrides:
         root = merge(root, yamlio.of_data(overrides, OVERRIDE))
+    likes = _likes(root)
     root = _finished(root, problems)
     experiment, faulty = validate(root, problems)
     problems.extend(_of_other_variants(declared, variant, problems))
@@ -112,6 +115,7 @@ def load(file: Path, config: Mapping[str, Any] | None = None, *, text: str | Non
         places=MappingProxyType(yamlio.places(root)),
         problems=tuple(problems),
         faulty=faulty,
+        likes=MappingProxyType(likes),
     )
 
 
@@ -270,6 +274,13 @@ def _pruned(node: Node) -> Node:
 
 def _child(node: Node | None, key: str) -> Node | None:
     return node.value.get(key) if node and isinstance(node.value, dict) else None
+
+
+def _likes(root: Node) -> dict[str, str]:
+    steps = _child(root, "steps")
+    found = steps.value if steps and isinstance(steps.value, dict) else {}
+    wishes = {name: _child(node, "like") for name, node in found.items()}
+    return {name: str(wish.value) for name, wish in wishes.items() if wish and wish.value}
 
 
 def _like_resolved(root: Node, problems: list[Problem]) -> Node:

@@ -44,9 +44,12 @@ def last_lines(file: Path, count: int = TAIL) -> str:
 
 
 def summary(
-    plan: Plan, ran: Sequence[str], changed: Iterable[str], failed: int, elapsed: float
+    plan: Plan, ran: Sequence[str], changed: Iterable[str], failed: int, elapsed: float, kept: str
 ) -> str:
-    """The last lines of a run: what changed, the headline metric, seed, duration, what is next."""
+    """The last lines of a run: what changed, the headline metric, seed, duration, what is next.
+
+    `kept` says what of it went where it is kept.
+    """
     lines = []
     what = ", ".join(changed)
     count = f"{len(ran)} job{'' if len(ran) == 1 else 's'}"
@@ -58,7 +61,8 @@ def summary(
     where = (
         f" · {plan.results}/, with values that {plan.file} does not have" if plan.overridden else ""
     )
-    lines.append(f"seed {plan.experiment.seed} · {duration(elapsed)}{where}")
+    kept = f" · {kept}" if kept else ""
+    lines.append(f"seed {plan.experiment.seed} · {duration(elapsed)}{where}{kept}")
     if failed:
         lines.append("next: mend it, then run again: what is done stays done")
     else:

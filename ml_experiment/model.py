@@ -219,6 +219,10 @@ class Experiment(Frozen):
     extends: Text | None = Field(None, description="the path of the file that this one changes")
     seed: Seed = Field(0, description="the root of every seed, a whole number from 0 to 2147483647")
     environment: Name | None = Field(None, description="the name of a folder in envs/")
+    dvc: Literal["auto", "manual"] = Field(
+        "auto",
+        description="auto: what a run has made goes to DVC, where there is a dvc.yaml; or manual",
+    )
     params: Mapping[Name, Any] = Field({}, description="parameters shared by all steps")
     axes: Mapping[AxisName, AxisValues] = Field(
         {}, description="a mapping of axis names to lists of values"

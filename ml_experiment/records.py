@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -93,21 +93,30 @@ class Records:
         finished: job -> its last record that finished; one that was found does not count.
         failed: job -> its last record, where that is a failure.
         found: job -> the record of outputs that nobody knows the making of.
+        earlier: job -> its records before the last one that finished, the newest first.
     """
 
     finished: dict[str, Line]
     failed: dict[str, Line]
     found: dict[str, Line]
+    earlier: dict[str, list[Line]] = field(default_factory=dict)
+
+    def of(self, job: str) -> list[Line]:
+        """All records of a job that finished, the newest first."""
+        last = self.finished.get(job)
+        return [] if last is None else [last, *self.earlier.get(job, ())]
 
 
 def read(file: Path) -> Records:
-    """The last record of every job."""
+    """The records of every job."""
     known = Records({}, {}, {})
     for record in lines(file):
         job, state = record.get("job"), record.get("state")
         if not isinstance(job, str):
             continue
         if state == "finished":
+            if job in known.finished:
+                known.earlier.setdefault(job, []).insert(0, known.finished[job])
             known.finished[job] = record
             known.failed.pop(job, None)
             known.found.pop(job, None)

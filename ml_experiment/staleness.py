@@ -117,17 +117,41 @@ def searched_again(plan: Plan) -> list[str]:
 
 
 def edited(plan: Plan, known: records.Records) -> dict[str, str]:
-    """Output -> digest, of every output that is there and not what its record says."""
+    """Output -> digest, of every output that is there and not what a record of its job says."""
     digests = Digests(plan.folder)
     for record in known.finished.values():
         digests.learn(record["outputs"])
     found = {}
-    for record in known.finished.values():
+    for job, record in known.finished.items():
         for path, entry in record["outputs"].items():
             digest = digests.of(path) if entry["hash"] is not None else None
-            if digest is not None and digest != entry["hash"]:
+            if digest is not None and digest not in _told(known.of(job), path):
                 found[path] = digest
     return found
+
+
+def _told(of_job: Iterable[records.Line], path: str) -> set[str | None]:
+    return {record["outputs"][path]["hash"] for record in of_job if path in record["outputs"]}
+
+
+def fitting(known: records.Records, digests: Digests) -> dict[str, records.Line]:
+    """Job -> the newest record that says what its outputs are, or else its last one.
+
+    An earlier one where DVC or somebody has put back what the job made then.
+    """
+    found = {}
+    for job, last in known.finished.items():
+        of_job = known.of(job)
+        fits = (record for record in of_job if _fits(record, digests)) if len(of_job) > 1 else ()
+        found[job] = next(iter(fits), last)
+    return found
+
+
+def _fits(record: records.Line, digests: Digests) -> bool:
+    return all(
+        entry["hash"] is None or digests.of(path) in (None, entry["hash"])
+        for path, entry in record["outputs"].items()
+    )
 
 
 def keep_edited(plan: Plan) -> list[tuple[str, str]]:
@@ -174,11 +198,16 @@ def order(plan: Plan) -> list[str]:
 
 def states(plan: Plan) -> list[State]:
     """The state of every job, and of the hand-written rules that have a record."""
+    return [state for _, state in judged(plan)]
+
+
+def judged(plan: Plan) -> list[tuple[Unit, State]]:
+    """Every job with its state."""
     known = records.read(record_file(plan))
-    recorded = known.finished
     digests = Digests(plan.folder, seen={})
-    for record in recorded.values():
+    for record in known.finished.values():
         digests.learn(record["outputs"])
+    recorded = fitting(known, digests)
     stale: dict[str, str] = {}
     found = []
     every = [*units(plan), *by_hand(plan, recorded)]
@@ -190,7 +219,7 @@ def states(plan: Plan) -> list[State]:
             state = State(unit.job, unit.step, "failed", reasons, state.made)
         if state.word != "current":
             stale.update(dict.fromkeys(unit.outputs, unit.step))
-        found.append(state)
+        found.append((unit, state))
     return found
 
 

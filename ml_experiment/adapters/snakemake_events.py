@@ -25,6 +25,7 @@ from ml_experiment import (
     compare,
     ending,
     host,
+    keeping,
     keys,
     records,
     repository,
@@ -258,7 +259,8 @@ class Session:
             self._tell(found)
             if plan is not None:
                 elapsed = time.time() - self.begun
-                text = ending.summary(plan, self.ran, self.changes, len(self.failed), elapsed)
+                kept = "" if self.failed or self.errors else keeping.keep(plan)
+                text = ending.summary(plan, self.ran, self.changes, len(self.failed), elapsed, kept)
                 print(*self.failed.values(), text, sep="\n", file=self.stream, flush=True)
         elif plan is not None and before is not None:
             self._nothing_to_do(plan, before)

@@ -31,12 +31,12 @@ def init(options: argparse.Namespace) -> int:
         print("next: snakemake --workflow-profile profiles/NAME (docs/clusters.md)")
         return 0
     there = f"cd {options.folder} && " if options.folder != "." else ""
-    action = "add SCRIPT" if options.empty else f"run --cores {_cores()}"
+    action = "add SCRIPT" if options.empty else f"run --cores {cores()}"
     print(f"next: {there}ml-experiment {action}")
     if made.beside:
         print(
             f"or:   snakemake --snakefile {service.BESIDE} "
-            f"--workflow-profile {service.PROFILE_BESIDE} --cores {_cores()}"
+            f"--workflow-profile {service.PROFILE_BESIDE} --cores {cores()}"
         )
     return 0
 
@@ -92,9 +92,9 @@ def run(options: argparse.Namespace) -> int:
     targets = service.expand(service.check_first(experiment_file(options), config), options.targets)
     if options.experiment:
         config["experiment"] = options.experiment
-    cores = options.cores or _cores()
+    count = options.cores or cores()
     extra = [*(["--dry-run"] if options.dry_run else []), *options.snakemake]
-    words = service.command(Path.cwd(), config, cores, targets, extra)
+    words = service.command(Path.cwd(), config, count, targets, extra)
     service.execute(words, live=not options.dry_run)
     return 0
 
@@ -184,5 +184,6 @@ def _lines(file: Path) -> list[str]:
     return file.read_text("utf-8").splitlines()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """As many as this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -25,6 +25,7 @@ examples:
   ml-experiment lineage results/fit/model.bin    what it was made from
 """
 TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
+DATA = ("dvc", "pull", "push", "stage")  # those of cli/data.py
 STUDIES_JSON = """
 
 --json prints a list:
@@ -65,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
     _run(commands)
     _status(commands)
     _studies(commands)
+    _dvc(commands)
+    _stage(commands)
+    _push(commands)
+    _pull(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -85,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.command in TRACKING:
         from ml_experiment.cli import tracking as commands
+    elif options.command in DATA:
+        from ml_experiment.cli import data as commands  # type: ignore[no-redef]
     elif options.command == "studies":
         from ml_experiment.cli import studies as commands  # type: ignore[no-redef]
     else:
@@ -263,6 +270,63 @@ def _studies(commands: object) -> None:
     command.add_argument("--at-most", type=_positive, metavar="N", help="import the first N only")
     command.add_argument(
         "--dry-run", "-n", action="store_true", help="only say what would be written"
+    )
+
+
+def _dvc(commands: object) -> None:
+    command = _command(
+        commands,
+        "dvc",
+        "write the experiment's steps and studies as stages into dvc.yaml",
+        "ml-experiment dvc",
+        "ml-experiment dvc --dry-run     only the difference",
+        "ml-experiment dvc --check       exit code 1 if dvc.yaml is not what the experiment says",
+    )
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
+    command.add_argument("--dry-run", "-n", action="store_true", help="only show what would change")
+    command.add_argument("--check", action="store_true", help="only say whether it is up to date")
+
+
+def _stage(commands: object) -> None:
+    command = _command(
+        commands,
+        "stage",
+        "make the outputs of one step or study that are not current; DVC's stages call it",
+        "dvc repro                     all stages, each by this command",
+        "ml-experiment stage fit --cores 2",
+    )
+    command.add_argument("name", metavar="NAME", help="a step or study")
+    command.add_argument("--cores", "-c", type=int, metavar="N", help="how many cores (all)")
+
+
+def _push(commands: object) -> None:
+    command = _command(
+        commands,
+        "push",
+        "send outputs and their records to DVC's remote",
+        "ml-experiment push",
+        "ml-experiment push fit --remote store     one step's",
+    )
+    _exchanged(command)
+
+
+def _pull(commands: object) -> None:
+    command = _command(
+        commands,
+        "pull",
+        "fetch outputs and their records from DVC's remote, so that Snakemake has nothing to do",
+        "git clone … && cd … && ml-experiment pull && snakemake -n",
+        "ml-experiment pull results/fit/model.bin     what there is of it",
+    )
+    _exchanged(command)
+
+
+def _exchanged(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--remote", metavar="NAME", help="one of DVC's remotes (the default one)")
+    command.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="outputs, or steps and studies (everything)"
     )
 
 

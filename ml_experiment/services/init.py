@@ -37,7 +37,7 @@ steps: {}
 }
 IGNORE = ".gitignore"
 IGNORED = (
-    "/.snakemake/", "/.ml_experiment/", "/results*/", "/logs*/", "/mlflow.db*", "/mlartifacts/",
+    "/.snakemake/", "/.ml_experiment/", "/results*/*", "/logs*/", "/mlflow.db*", "/mlartifacts/",
     "__pycache__/", "/.venv/",
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml_experiment import staleness
+from ml_experiment import staleness, travelling
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Plan
 from ml_experiment.staleness import State
@@ -34,6 +34,7 @@ def status(plan: Plan, step: str | None = None) -> list[State]:
     Raises:
         UserError: no such step.
     """
+    travelling.take(plan)
     found = staleness.states(plan)
     if step is None:
         return found

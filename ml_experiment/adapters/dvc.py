@@ -1,0 +1,122 @@
+"""The only importer of DVC: what a run has made goes into its cache and into dvc.lock."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
+
+from ml_experiment.errors import UserError
+from ml_experiment.hashing import of_file
+
+FOLDER = ".dvc"
+
+
+def is_repository(folder: Path) -> bool:
+    """Whether a folder is in one of DVC's repositories."""
+    return any((each / FOLDER).is_dir() for each in (folder, *folder.parents))
+
+
+def commit(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """Put the outputs of some stages into the cache, and write them into dvc.lock.
+
+    Args:
+        folder: where dvc.yaml is.
+        names: the stages.
+        known: file -> MD5 of its bytes, so that it is not read again; relative to `folder`.
+
+    Returns:
+        Output -> its digest in dvc.lock, a folder's with the ending `.dir`.
+
+    Raises:
+        UserError: what DVC says, such as that another DVC is at work, or that the disk is full.
+    """
+    with _repository(folder) as repo:
+        for path, digest in known.items():
+            absolute = os.path.join(folder, path)
+            repo.state.save(absolute, repo.fs, HashInfo("md5", digest))
+        done = [stage for name in names for stage in repo.commit(name, force=True)]
+        return {
+            os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
+            for stage in done
+            for out in stage.outs
+        }
+
+
+class Fetched(NamedTuple):
+    """What a pull has brought.
+
+    Attributes:
+        objects: how many came from the remote into the cache.
+        entered: output -> its digest in dvc.lock, of those that are new in the workspace.
+    """
+
+    objects: int
+    entered: dict[str, str]
+
+
+def push(folder: Path, targets: Sequence[str], remote: str | None) -> int:
+    """Send objects of the cache to a remote; how many it lacked.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo:
+        return int(repo.push(targets=[*targets] or None, remote=remote))
+
+
+def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
+    """Fetch objects, and put them where dvc.lock and .dvc files have them.
+
+    Raises:
+        UserError: what DVC says, such as that the remote lacks an object.
+    """
+    with _repository(folder) as repo:
+        done = repo.pull(targets=[*targets] or None, remote=remote)
+        changed = {
+            os.path.abspath(path).rstrip(os.sep)
+            for kind in ("added", "modified")
+            for path in done[kind]
+        }
+        digests = {
+            os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
+            for out in repo.index.outs
+            if out.use_cache and out.hash_info and out.fs_path in changed
+        }
+        return Fetched(int(done["stats"]["fetched"]), digests)
+
+
+def forget(folder: Path, digests: Iterable[str]) -> None:
+    """Remove objects from the cache, and what is in a folder's with it."""
+    with _repository(folder) as repo:
+        cache = repo.cache.local
+        for digest in digests:
+            path = Path(cache.oid_to_path(digest))
+            members = json.loads(path.read_text("utf-8")) if digest.endswith(".dir") else []
+            for each in [path, *(Path(cache.oid_to_path(entry["md5"])) for entry in members)]:
+                if each.exists() and of_file(each) != "".join(each.parts[-2:]).partition(".")[0]:
+                    each.unlink()
+
+
+@contextmanager
+def _repository(folder: Path) -> Iterator[Any]:
+    """DVC's, quiet: it says in the UserError what is wrong, and nothing else."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo(str(folder)) as repo:
+            yield repo
+    except DvcException as error:
+        raise UserError(f"DVC: {error}", where=str(folder)) from None
+    except OSError as error:
+        raise UserError(
+            f"DVC: {error.strerror or error}", where=str(error.filename or folder)
+        ) from None

@@ -1,0 +1,99 @@
+"""`python -m …`, after a run: what it has made goes to DVC, if it is what the experiment says.
+
+A stage is committed only where every output is the one of its record, and its record is of the
+experiment as it is written: no override, no variant, nothing stale, nothing edited by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_experiment import records, staleness, travelling, workspace
+from ml_experiment.adapters import dvc
+from ml_experiment.digests import Digests
+from ml_experiment.errors import MLExperimentError, UserError
+from ml_experiment.plan import Plan
+from ml_experiment.services import dvc as files
+
+
+class Committed(NamedTuple):
+    """How many stages went to DVC, and why none did."""
+
+    stages: int = 0
+    refused: str = ""
+
+
+def commit(file: Path) -> Committed:
+    """Commit the stages that are current.
+
+    Raises:
+        UserError: what DVC says, or an output that changed meanwhile.
+    """
+    made = files.proposed(file)
+    plan = workspace.open_plan(file)
+    if not dvc.is_repository(plan.folder):
+        return Committed(refused="there is no DVC repository, see `dvc init`")
+    if files.FILE in files.changed(made):
+        return Committed(refused="dvc.yaml is not up to date, see `ml-experiment dvc`")
+    current = _current(plan)
+    wanted = [stage.name for stage in made.stages if stage.name in current]
+    digests = _digests(plan, current)
+    travelling.write(plan, wanted)
+    outs = dvc.commit(plan.folder, wanted, digests)
+    changed = [path for path, digest in outs.items() if digests.get(path, digest) != digest]
+    if changed:
+        raise UserError(f"{changed[0]} changed while it went to DVC: `ml-experiment status`")
+    return Committed(len(wanted))
+
+
+def _digests(plan: Plan, current: Collection[str]) -> dict[str, str]:
+    """The outputs of some stages, each just compared with its record."""
+    read = records.read(staleness.record_file(plan))
+    digests = Digests(plan.folder, seen={})
+    for record in read.finished.values():
+        digests.learn(record["outputs"])
+    known = staleness.fitting(read, digests)
+    return {
+        path: known[unit.job]["outputs"][path]["hash"]
+        for unit in staleness.units(plan)
+        if plan.steps[unit.step].folder in current
+        for path in unit.outputs
+        if path in known[unit.job]["outputs"]
+    }
+
+
+def _current(plan: Plan) -> set[str]:
+    """The stages all of whose jobs are what the experiment says."""
+    stale: set[str] = set()
+    found: set[str] = set()
+    for state in staleness.states(plan):
+        if state.step in plan.steps:  # and no rule that was written by hand
+            name = plan.steps[state.step].folder
+            (found if state.word == "current" else stale).add(name)
+    return found - stale
+
+
+def main() -> int:
+    """Commit, and say in JSON what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--overridden", action="store_true")
+    options = parser.parse_args()
+    if options.overridden:
+        done = Committed(refused="it has values that the experiment file does not have")
+    else:
+        try:
+            done = commit(options.file)
+        except MLExperimentError as error:
+            done = Committed(refused=str(error))
+    print(json.dumps(done._asdict()))  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

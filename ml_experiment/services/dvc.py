@@ -1,0 +1,133 @@
+"""`ml-experiment dvc`: the experiment as stages in dvc.yaml, and what git and DVC are to ignore.
+
+Three files, all of them for git: dvc.yaml; .dvcignore, to which lines are added; results/.gitignore,
+which leaves outputs to DVC and metrics to git.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_experiment import atomic, config, dvcfile, stages, yamlio
+from ml_experiment.errors import UserError
+from ml_experiment.plan import Plan
+from ml_experiment.resolve import resolve
+
+FILE = "dvc.yaml"
+IGNORED_BY_DVC = ("/.ml_experiment/", "/.snakemake/", ".snakemake_timestamp")
+IGNORE_HEAD = "# Written by `ml-experiment dvc`: DVC keeps the results, git their metrics.\n"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the files of a workspace should be.
+
+    Attributes:
+        texts: name -> text.
+        stages: those of dvc.yaml that are the experiment's.
+    """
+
+    folder: Path
+    texts: Mapping[str, str]
+    stages: Sequence[stages.Stage]
+
+
+def proposed(file: Path | None = None) -> Proposal:
+    """The files as the experiment says.
+
+    Raises:
+        UserError, ExperimentError: what is wrong with the experiment or with dvc.yaml.
+    """
+    loaded = config.load(file or config.find(Path.cwd()))
+    plan = resolve(loaded)
+    if plan.suffix:
+        raise UserError(
+            "only the results of experiment.yaml go to DVC",
+            value=plan.file,
+            hint="a variant or a second experiment is made again, not kept",
+        )
+    files = {place.file for place in loaded.places.values()}
+    texts = {os.path.relpath(name, plan.folder): Path(name).read_text("utf-8") for name in files}
+    data = {name: yamlio.read(texts[name], name).plain() for name in sorted(texts)}
+    made = stages.stages(plan, loaded.likes, data)
+    before = _read(plan.folder / FILE)
+    found = {
+        FILE: dvcfile.merged(before, made, stages.shown(plan)),
+        ".dvcignore": _with_lines(_read(plan.folder / ".dvcignore"), IGNORED_BY_DVC),
+        f"{plan.results}/.gitignore": _of_git(plan, made),
+    }
+    return Proposal(plan.folder, found, made)
+
+
+def changed(made: Proposal) -> list[str]:
+    """The files that are not as they should be."""
+    return [name for name, text in made.texts.items() if _read(made.folder / name) != text]
+
+
+def difference(made: Proposal) -> str:
+    """What would change in dvc.yaml, as `diff -u` shows it."""
+    old = _read(made.folder / FILE).splitlines(keepends=True)
+    new = made.texts[FILE].splitlines(keepends=True)
+    return "".join(difflib.unified_diff(old, new, FILE, f"{FILE} (of the experiment)"))
+
+
+def write(made: Proposal) -> list[str]:
+    """Write what is not as it should be, and say which files."""
+    found = changed(made)
+    for name in found:
+        (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(made.folder / name, made.texts[name])
+    return found
+
+
+def notes(made: Proposal) -> list[str]:
+    """What the user has to do, or should know."""
+    found = []
+    if not (made.folder / ".dvc").is_dir():
+        found.append("no DVC repository here: `dvc init` makes one (in a git repository)")
+    metrics = [path for stage in made.stages for path in stage.metrics]
+    ignored = _ignored_by_git(made.folder, metrics[:1])
+    if ignored:
+        found.append(
+            f"git ignores {ignored[0]}, and DVC leaves metrics to git: in .gitignore, write "
+            "/results*/* for /results*/"
+        )
+    return found
+
+
+def _of_git(plan: Plan, made: Sequence[stages.Stage]) -> str:
+    below = len(plan.results)
+    lines = [f"{path[below:]}/" for stage in made for path in stage.folders]
+    lines += [f"!{path[below:]}" for stage in made for path in stage.metrics]
+    return IGNORE_HEAD + "\n".join(["*", "!*/", "!/.gitignore", *lines]) + "\n"
+
+
+def _with_lines(text: str, lines: Sequence[str]) -> str:
+    there = text.splitlines()
+    lacking = [line for line in lines if line not in there]
+    return "\n".join([*there, *lacking]) + "\n" if lacking else text
+
+
+def _ignored_by_git(folder: Path, paths: Sequence[str]) -> list[str]:
+    if not paths:
+        return []
+    words = ["git", "check-ignore", "--no-index", "--", *paths]
+    try:
+        done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:  # no git
+        return []
+    return done.stdout.splitlines()
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot be read: {error}", where=str(file)) from None

@@ -1,0 +1,76 @@
+"""`ml-experiment push` and `pull`: outputs with their records, to DVC's remote and from there."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ml_experiment import staleness, times, travelling
+from ml_experiment.adapters import dvc
+from ml_experiment.errors import UserError
+from ml_experiment.hashing import of_path
+from ml_experiment.plan import Plan
+
+
+class Pulled(NamedTuple):
+    """What a pull has brought, and what of the experiment is not current after it."""
+
+    files: int
+    records: int
+    left: list[staleness.State]
+
+
+def push(plan: Plan, targets: Sequence[str], remote: str | None) -> int:
+    """Send what DVC's cache has of these outputs, or all; how many objects went.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    return dvc.push(plan.folder, targets, remote)
+
+
+def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
+    """Fetch outputs and their records, and let Snakemake know what is current.
+
+    Raises:
+        UserError: a remote that cannot be reached or lacks an object, or bytes that are not what
+            dvc.lock says; such an object is not left in the cache.
+    """
+    fetched = 0
+    for attempt in (1, 2):
+        done = dvc.pull(plan.folder, targets, remote)
+        fetched += done.objects
+        wrong = _wrong(plan.folder, done.entered)
+        if not wrong:
+            break
+        _remove(plan.folder, wrong)
+        dvc.forget(plan.folder, wrong.values())
+        if attempt == 2:
+            raise UserError(
+                "the remote's bytes are not what dvc.lock says, so they were removed",
+                value=", ".join(wrong),
+                hint="whoever has the right ones can push them; `snakemake` makes them anew",
+            )
+    taken = travelling.take(plan)
+    judged = staleness.judged(plan)
+    times.align(plan, judged, time.time_ns())
+    return Pulled(fetched, taken, [state for _, state in judged if state.word != "current"])
+
+
+def _wrong(folder: Path, entered: Mapping[str, str]) -> dict[str, str]:
+    """What has other bytes than it should have: output -> the digest that it should have.
+
+    DVC believes that an object which nobody may write is what its name says.
+    """
+    return {path: digest for path, digest in entered.items() if of_path(folder / path) != digest}
+
+
+def _remove(folder: Path, paths: Iterable[str]) -> None:
+    for path in paths:
+        if (folder / path).is_dir() and not (folder / path).is_symlink():
+            shutil.rmtree(folder / path)
+        else:
+            (folder / path).unlink(missing_ok=True)

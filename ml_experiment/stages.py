@@ -1,0 +1,177 @@
+"""The plan as DVC's stages: one for each step and each study, as plain data.
+
+A stage's command is `ml-experiment stage NAME`. What it depends on tells DVC when to call that; the
+command then looks for itself, by content, which of the jobs are not what the experiment says now.
+
+The files of DVC: https://dvc.org/doc/user-guide/project-structure/dvcyaml-files
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_experiment import travelling
+from ml_experiment.plan import TABLES, Plan, StepPlan
+
+COMMAND = "ml-experiment stage"
+SHOWN = (".json", ".yaml", ".yml", ".toml")  # what DVC reads as metrics
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml.
+
+    Attributes:
+        name: the step's or study's.
+        deps: files and folders: inputs, code, environments.
+        params: experiment file -> the keys in it that the stage depends on.
+        outs: what DVC keeps in its cache.
+        folders: those of them that are folders.
+        metrics: what it reads as metrics, in git and not in the cache.
+    """
+
+    name: str
+    deps: tuple[str, ...]
+    params: Mapping[str, tuple[str, ...]]
+    outs: tuple[str, ...]
+    folders: tuple[str, ...]
+    metrics: tuple[str, ...]
+
+    def data(self) -> dict[str, Any]:
+        """As it stands in dvc.yaml. DVC deletes no output before it runs: `persist`."""
+        parts: dict[str, Any] = {
+            "cmd": f"{COMMAND} {self.name}",
+            "deps": list(self.deps),
+            "params": [{file: list(names)} for file, names in self.params.items()],
+            "outs": [{path: {"persist": True}} for path in self.outs],
+            "metrics": [{path: {"cache": False, "persist": True}} for path in self.metrics],
+        }
+        return {name: value for name, value in parts.items() if value}
+
+
+def stages(plan: Plan, likes: Mapping[str, str], files: Mapping[str, Any]) -> list[Stage]:
+    """A stage for each step that is run, and for each study; in the plan's order.
+
+    Args:
+        plan: of the experiment.
+        likes: step -> the step that it is like.
+        files: the experiment file, and those that it extends: name -> what is in it.
+    """
+    of = _of_study, _of_step
+    return [
+        of[step.study is None](plan, step, likes, files)
+        for name, step in plan.steps.items()
+        if step.trials_of is None and name not in plan.only_searched
+    ]
+
+
+def shown(plan: Plan) -> dict[str, Any]:
+    """What DVC shows of files inside of outputs, the best trials of studies: `metrics`, `plots`."""
+    metrics: list[str] = []
+    plots: list[dict[str, Any]] = []
+    for step in plan.steps.values():
+        if step.study is None:
+            continue
+        for job in plan.jobs(step):
+            metrics.append(plan.path(job, "best.json"))
+            columns = list(step.study.study.objectives)
+            plots.append({plan.path(job, "trials.csv"): {"x": "number", "y": columns}})
+    return {"metrics": metrics, "plots": plots} if metrics else {}
+
+
+def _of_step(
+    plan: Plan, step: StepPlan, likes: Mapping[str, str], files: Mapping[str, Any]
+) -> Stage:
+    jobs = list(plan.jobs(step))
+    needed = [path.rstrip("/") for job in jobs for path in plan.needs(job)]
+    made = [path for job in jobs for path in plan.outputs(job).values()]
+    metrics = [path for job in jobs if (path := plan.metrics(job)) is not None]
+    kept = [*made, *(path for path in metrics if not path.endswith(SHOWN))]
+    if step.tabled:
+        kept += [plan.table(step, kind) for kind in TABLES]
+    return Stage(
+        step.name,
+        _unique([*needed, *_code([step]), *_environments([step])]),
+        _params(files, ["seed", "params", *_declared(likes, step, step.name)]),
+        (*_unique(path.rstrip("/") for path in kept), travelling.file_of(plan, step)),
+        _unique(path.rstrip("/") for path in kept if path.endswith("/")),
+        _unique(path for path in metrics if path.endswith(SHOWN)),
+    )
+
+
+def _of_study(
+    plan: Plan, step: StepPlan, likes: Mapping[str, str], files: Mapping[str, Any]
+) -> Stage:
+    """Its one output is the study's folder: trials with their suggestions, table, best, views."""
+    assert step.study is not None
+    name = step.study.name
+    trials = [
+        each for each in plan.steps.values() if each.trials_of and each.trials_of.name == name
+    ]
+    own = f"{plan.results}/{name}"
+    needed = [
+        path.rstrip("/")
+        for each in trials
+        for case in each.cases
+        for job in list(plan.jobs_of(each, case))[:1]
+        for path in plan.needs(job)
+        if not path.startswith(f"{own}/")
+    ]
+    declared = [f"studies.{name}"]
+    for each in trials:
+        declared += _declared(likes, each, each.searched)
+    return Stage(
+        step.name,
+        _unique([*needed, *_code(trials), *_environments(trials)]),
+        _params(files, ["seed", "params", "axes", *declared]),
+        (own,),
+        (own,),
+        (),
+    )
+
+
+def _declared(likes: Mapping[str, str], step: StepPlan, name: str) -> list[str]:
+    """The keys of an experiment that say what a step is: its own, and of those that it is like."""
+    found: list[str] = []
+    own: str | None = name
+    while own is not None and f"steps.{own}" not in found:
+        found.append(f"steps.{own}")
+        own = likes.get(own)
+    return [*found, "axes"] if step.axes else found
+
+
+def _params(files: Mapping[str, Any], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """File -> which of some keys are in it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for file, data in files.items():
+        there = tuple(name for name in dict.fromkeys(names) if _has(data, name.split(".")))
+        if there:
+            found[file] = there
+    return found
+
+
+def _has(data: Any, path: Sequence[str]) -> bool:
+    for key in path:
+        if not isinstance(data, dict) or key not in data:
+            return False
+        data = data[key]
+    return True
+
+
+def _code(steps: Iterable[StepPlan]) -> Iterator[str]:
+    for step in steps:
+        for case in step.cases:
+            yield from sorted(case.code.files)
+
+
+def _environments(steps: Iterable[StepPlan]) -> Iterator[str]:
+    for step in steps:
+        for case in step.cases:
+            if case.work.environment is not None:
+                yield f"envs/{case.work.environment}"
+
+
+def _unique(paths: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(paths))

@@ -1,0 +1,93 @@
+"""Records that go where outputs go: `results/STEP/records.jsonl`, an output of the step's stage.
+
+DVC brings it along with the others, whoever pulls or checks out. Here its records are added to
+those of this workspace, so that outputs are known that another one has made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from ml_experiment import atomic, records, staleness
+from ml_experiment.digests import Digests
+from ml_experiment.hashing import canonical
+from ml_experiment.plan import Plan, StepPlan
+from ml_experiment.records import Line
+
+NAME = "records.jsonl"
+
+
+def file_of(plan: Plan, step: StepPlan) -> str:
+    """Where the records of a step's or study's outputs travel."""
+    return f"{plan.results}/{step.folder}/{NAME}"
+
+
+def write(plan: Plan, names: Collection[str]) -> None:
+    """Write the records of the outputs of some stages, by job, so that equal ones are equal bytes."""
+    file = staleness.record_file(plan)
+    known = records.read(file)
+    digests = Digests(plan.folder, seen={})
+    for record in known.finished.values():
+        digests.learn(record["outputs"])
+    fitting = staleness.fitting(known, digests)
+    of_stage: dict[str, list[Line]] = {}
+    for unit in staleness.units(plan):
+        step = plan.steps[unit.step]
+        if step.folder in names and unit.job in fitting:
+            of_stage.setdefault(file_of(plan, step), []).append(fitting[unit.job])
+    details = records.details(file, {line["id"] for lines in of_stage.values() for line in lines})
+    for path, lines in sorted(of_stage.items()):
+        whole = sorted(({**details.get(line["id"], {}), **line} for line in lines), key=_job)
+        text = "".join(canonical(line) + "\n" for line in whole)
+        atomic.write_if_changed(plan.folder / path, text)
+
+
+def take(plan: Plan) -> int:
+    """Add the records that have come with outputs, and say how many there were.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    seen = _seen(plan)
+    news = {path: stat for path, stat in _stats(plan) if seen.get(path) != stat}
+    if not news:
+        return 0
+    file = staleness.record_file(plan)
+    known = {line.get("id") for line in records.lines(file)}
+    count = 0
+    for path in sorted(news):
+        for line in records.lines(plan.folder / path):
+            identity = line.pop("id", None)
+            if identity not in known and isinstance(line.get("job"), str):
+                records.add(file, line)
+                count += 1
+    atomic.write(_taken(plan), canonical({**seen, **news}) + "\n", durable=False)
+    return count
+
+
+def _job(line: Line) -> str:
+    return str(line["job"])
+
+
+def _stats(plan: Plan) -> Iterator[tuple[str, list[int]]]:
+    paths: Iterable[str] = dict.fromkeys(file_of(plan, step) for step in plan.steps.values())
+    for path in paths:
+        try:
+            stat = (plan.folder / path).stat()
+        except OSError:
+            continue
+        yield path, [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _taken(plan: Plan) -> Path:
+    """File -> what told when its records were added that it was not touched."""
+    return plan.folder / plan.state("travelled", "taken.json")
+
+
+def _seen(plan: Plan) -> dict[str, list[int]]:
+    try:
+        return dict(json.loads(_taken(plan).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
