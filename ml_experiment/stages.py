@@ -67,6 +67,40 @@ def stages(plan: Plan, likes: Mapping[str, str], files: Mapping[str, Any]) -> li
     ]
 
 
+def needed(made: Sequence[Stage], targets: Iterable[str]) -> list[str]:
+    """For outputs (or stages, by name): what has to be fetched to have all that they are made from.
+
+    Outputs of the same stages that nobody asked for are not among it, but for the records; a target
+    that no stage makes stays as it is.
+    """
+    by_name = {stage.name: stage for stage in made}
+    found: dict[str, None] = {}
+    above: list[str] = []
+    for target in targets:
+        stage = by_name.get(target) or _maker(made, target)
+        found[target] = None
+        if stage is not None:
+            found.update(dict.fromkeys(out for out in stage.outs if _travels(out)))
+            above += stage.deps
+    done: dict[str, None] = {}
+    while above:
+        stage = _maker(made, above.pop())
+        if stage is not None and stage.name not in done:
+            done[stage.name] = None
+            above += stage.deps
+    return [*dict.fromkeys([*found, *done])]
+
+
+def _maker(made: Iterable[Stage], path: str) -> Stage | None:
+    within = f"{path}/"
+    outs = ((stage, out) for stage in made for out in (*stage.outs, *stage.metrics))
+    return next((stage for stage, out in outs if within.startswith(f"{out}/")), None)
+
+
+def _travels(out: str) -> bool:
+    return out.endswith(f"/{travelling.NAME}")
+
+
 def shown(plan: Plan) -> dict[str, Any]:
     """What DVC shows of files inside of outputs, the best trials of studies: `metrics`, `plots`."""
     metrics: list[str] = []

@@ -95,15 +95,71 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
 
 
 def forget(folder: Path, digests: Iterable[str]) -> None:
-    """Remove objects from the cache, and what is in a folder's with it."""
+    """Remove objects whose bytes are not what their names say, and such ones in a folder's."""
     with _repository(folder) as repo:
         cache = repo.cache.local
         for digest in digests:
-            path = Path(cache.oid_to_path(digest))
-            members = json.loads(path.read_text("utf-8")) if digest.endswith(".dir") else []
-            for each in [path, *(Path(cache.oid_to_path(entry["md5"])) for entry in members)]:
-                if each.exists() and of_file(each) != "".join(each.parts[-2:]).partition(".")[0]:
-                    each.unlink()
+            own = Path(cache.oid_to_path(digest))
+            members = _members(own) if digest.endswith(".dir") else []
+            for each in (digest, *members):
+                file = Path(cache.oid_to_path(each))
+                if file.is_file() and of_file(file) != each.removesuffix(".dir"):
+                    file.unlink()
+
+
+class Kept(NamedTuple):
+    """An output that DVC has.
+
+    Attributes:
+        path: relative to the workspace.
+        stage: its stage, or the .dvc file that it is of.
+        digest: of dvc.lock.
+        objects: digest -> file in the cache: its own, and of a folder those of its files.
+    """
+
+    path: str
+    stage: str
+    digest: str
+    objects: dict[str, Path]
+
+
+def kept(folder: Path) -> list[Kept]:
+    """What dvc.lock and .dvc files say that there is, by path.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo:
+        found = []
+        for out in repo.index.outs:
+            if not out.use_cache or not out.hash_info:
+                continue
+            digest = str(out.hash_info.value)
+            own = Path(out.cache.oid_to_path(digest))
+            objects = {digest: own}
+            for member in _members(own) if digest.endswith(".dir") else ():
+                objects[member] = Path(out.cache.oid_to_path(member))
+            path = os.path.relpath(out.fs_path, folder)
+            found.append(Kept(path, out.stage.addressing, digest, objects))
+        return sorted(found)
+
+
+def changed(folder: Path) -> set[str]:
+    """The stages that are not as dvc.lock has them, with what they depend on, as DVC sees it.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo:
+        return {*repo.status()}
+
+
+def _members(listing: Path) -> list[str]:
+    """The digests in the object of a folder; none where it cannot be read."""
+    try:
+        return [entry["md5"] for entry in json.loads(listing.read_text("utf-8"))]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 @contextmanager

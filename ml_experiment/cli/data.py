@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 
 from ml_experiment.cli.commands import cores, experiment_file
@@ -66,3 +67,24 @@ def pull(options: argparse.Namespace) -> int:
     if len(done.left) > SHOWN:
         print(f"  … and {len(done.left) - SHOWN} more: `ml-experiment status`")
     return 0
+
+
+def fsck(options: argparse.Namespace) -> int:
+    """`ml-experiment fsck`."""
+    from ml_experiment import workspace
+    from ml_experiment.services import fsck as service
+
+    plan = workspace.open_plan()
+    found = service.fsck(plan)
+    if options.repair and found:
+        left = service.repair(plan, found)
+        print(f"{len(found) - len(left)} of {len(found)} faults mended", file=sys.stderr)
+        found = left
+    if options.json:
+        print(json.dumps([fault._asdict() for fault in found], indent=1))
+    else:
+        for fault in found:
+            print(f"{fault.where}: {fault.path} {fault.what}; {service.SAID[fault.repair]}")
+        if not found:
+            print("no fault found: every object and output is what dvc.lock says")
+    return 1 if found else 0

@@ -25,7 +25,7 @@ examples:
   ml-experiment lineage results/fit/model.bin    what it was made from
 """
 TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
-DATA = ("dvc", "pull", "push", "stage")  # those of cli/data.py
+DATA = ("dvc", "fsck", "pull", "push", "stage")  # those of cli/data.py
 STUDIES_JSON = """
 
 --json prints a list:
@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     _stage(commands)
     _push(commands)
     _pull(commands)
+    _fsck(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -321,6 +322,18 @@ def _pull(commands: object) -> None:
         "ml-experiment pull results/fit/model.bin     what there is of it",
     )
     _exchanged(command)
+
+
+def _fsck(commands: object) -> None:
+    command = _command(
+        commands,
+        "fsck",
+        "hash everything that DVC keeps, and say what is not what it should be; exit code 1 then",
+        "ml-experiment fsck",
+        "ml-experiment fsck --repair     what can be mended without losing anything",
+    )
+    command.add_argument("--repair", action="store_true", help="mend what can be mended")
+    command.add_argument("--json", action="store_true", help="a list of faults as JSON")
 
 
 def _exchanged(command: argparse.ArgumentParser) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from ml_experiment import sources
 from ml_experiment.asking import Asking
 from ml_experiment.config import Loaded, find, load
-from ml_experiment.errors import ExperimentError, Problem, UserError
+from ml_experiment.errors import ExperimentError, Place, Problem, UserError
 from ml_experiment.plan import Plan, StepPlan
 from ml_experiment.resolve import resolve
-from ml_experiment.services import run
+from ml_experiment.services import dvc, run
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     loaded = load(file or find(Path.cwd()), config)
     plan = resolve(loaded)
     problems = [*_tools(plan, loaded), *_variables(plan, loaded), *_samplers(plan, loaded)]
+    problems += _stages(plan)
     missing = list(_missing_inputs(plan, loaded))
     refusal = None
     try:
@@ -73,6 +74,16 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
         for word in sorted(words):
             if shutil.which(word) is None:
                 yield _problem(loaded, step, f"the program {word} is not on this machine")
+
+
+def _stages(plan: Plan) -> Iterator[Problem]:
+    """Whether the stages in dvc.yaml, where there is one, are the experiment's."""
+    if plan.suffix or plan.overridden or not (plan.folder / dvc.FILE).is_file():
+        return
+    made = dvc.proposed(plan.folder / plan.file)
+    if dvc.FILE in dvc.changed(made):
+        what = f"not what {plan.file} says:\n{dvc.difference(made).rstrip()}"
+        yield Problem(what, Place(dvc.FILE, dvc.first(made)), hint="`ml-experiment dvc` writes it")
 
 
 def _variables(plan: Plan, loaded: Loaded) -> Iterator[Problem]:

@@ -76,6 +76,12 @@ def difference(made: Proposal) -> str:
     return "".join(difflib.unified_diff(old, new, FILE, f"{FILE} (of the experiment)"))
 
 
+def first(made: Proposal) -> int:
+    """The first line of dvc.yaml that would change."""
+    old, new = _read(made.folder / FILE).splitlines(), made.texts[FILE].splitlines()
+    return next((n for n, (a, b) in enumerate(zip(old, new, strict=False), 1) if a != b), len(old))
+
+
 def write(made: Proposal) -> list[str]:
     """Write what is not as it should be, and say which files."""
     found = changed(made)

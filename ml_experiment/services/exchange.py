@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import staleness, times, travelling
+from ml_experiment import stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_path
 from ml_experiment.plan import Plan
+from ml_experiment.services import dvc as files
 
 
 class Pulled(NamedTuple):
@@ -33,12 +34,14 @@ def push(plan: Plan, targets: Sequence[str], remote: str | None) -> int:
 
 
 def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
-    """Fetch outputs and their records, and let Snakemake know what is current.
+    """Fetch outputs, all that they are made from, and the records; let Snakemake know what is current.
 
     Raises:
         UserError: a remote that cannot be reached or lacks an object, or bytes that are not what
             dvc.lock says; such an object is not left in the cache.
     """
+    if targets:
+        targets = stages.needed(files.proposed(plan.folder / plan.file).stages, targets)
     fetched = 0
     for attempt in (1, 2):
         done = dvc.pull(plan.folder, targets, remote)

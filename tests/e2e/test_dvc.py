@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -207,6 +208,55 @@ def test_an_object_with_other_bytes_is_fetched_anew(kept: Path, cache: str) -> N
     assert "1 objects fetched" in call(other, "ml-experiment", "pull")
     assert file.read_bytes() == right
     assert to_run(other) == set()
+
+
+def test_faults_are_found_and_mended(kept: Path) -> None:
+    assert "no fault found" in call(kept, "ml-experiment", "fsck")
+    objects = kept / ".dvc/cache/files/md5"
+    lock = (kept / "dvc.lock").read_text()
+    digest = re.findall(r"path: results/make/big.txt\n\s+hash: md5\n\s+md5: (\w+)", lock)[-1]
+    file = objects / digest[:2] / digest[2:]
+    file.chmod(0o644)
+    file.write_text("other")
+    listing = next(
+        each for each in sorted(objects.rglob("*.dir")) if f"{each.parent.name}{each.name}" in lock
+    )
+    listing.unlink()
+    (kept / "results/final/m.txt").unlink()
+    found = call(kept, "ml-experiment", "fsck", code=1)
+    assert f"cache: results/make/big.txt {digest} has other bytes" in found
+    assert f"lacks {listing.parent.name}{listing.name}" in found
+    assert "workspace: results/final/m.txt is not there" in found
+    assert "3 of 3 faults mended" in call(kept, "ml-experiment", "fsck", "--repair")
+    assert "no fault found" in call(kept, "ml-experiment", "fsck")
+
+    (kept / "results/make/big.txt").write_text("by hand")  # nothing is lost
+    assert "is not what dvc.lock says" in call(kept, "ml-experiment", "fsck", "--repair", code=1)
+    assert (kept / "results/make/big.txt").read_text() == "by hand"
+
+    call(kept, "snakemake", "--cores", "2", "--config", "seed=99")
+    call(kept, "dvc", "commit", "-f")  # somebody insists
+    assert CLEAN in call(kept, "dvc", "status")
+    found = call(kept, "ml-experiment", "fsck", code=1)
+    assert "dvc.lock: results/make/big.txt was made with other values (seed)" in found
+
+
+def test_one_output_with_what_it_is_made_from(kept: Path) -> None:
+    other = clone(kept, "other")
+    call(other, "ml-experiment", "pull", "results/many/seed-0/parts")
+    there = {path.name for path in (other / "results").iterdir()} - {".gitignore"}
+    assert there == {"make", "many", "final"}  # its metrics are git's
+    assert not (other / "results/many/seed-1/parts").exists()
+    assert {*Project(other).would_run("results/many/seed-0/parts")} == set()
+
+
+def test_check_says_that_the_stages_are_old(kept: Path) -> None:
+    edit(kept, "n: 300000", "n: 300001")
+    call(kept, "ml-experiment", "check")
+    edit(kept, "parts/", "pieces/")
+    told = call(kept, "ml-experiment", "check", code=2)
+    assert "dvc.yaml:" in told
+    assert "+    - results/many/seed-0/pieces:" in told
 
 
 def test_without_a_repository_of_dvcs(kept: Path) -> None:

@@ -1,0 +1,101 @@
+"""`ml-experiment fsck`: cache, workspace, dvc.lock and records against each other, by content.
+
+Nothing is believed: every object and every output is hashed. A fault has one repair, and `repair`
+does those that lose nothing: an object with other bytes goes, one that is lacking comes from the
+workspace or from the remote, an output that is lacking from the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from ml_experiment import hashing, staleness
+from ml_experiment.adapters import dvc
+from ml_experiment.adapters.dvc import Kept
+from ml_experiment.errors import MLExperimentError
+from ml_experiment.plan import Plan
+
+Repair = Literal["add", "fetch", "checkout", "look", "run"]
+
+SAID = {
+    "add": "the workspace has it: --repair puts it into the cache",
+    "fetch": "--repair fetches it from the remote",
+    "checkout": "--repair takes it from the cache",
+    "look": "`ml-experiment status` says what it is; `dvc checkout --force` puts back the other",
+    "run": "`ml-experiment run` makes it anew",
+}
+
+
+class Fault(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes:
+        where: cache, workspace or dvc.lock.
+        path: the output that it is about.
+        what: what is wrong.
+        repair: what mends it.
+        object: the digest of the object in the cache, where it is about one.
+    """
+
+    where: str
+    path: str
+    what: str
+    repair: Repair
+    object: str = ""
+
+
+def fsck(plan: Plan) -> list[Fault]:
+    """Everything that is wrong, by output.
+
+    Raises:
+        UserError: what DVC says, such as that dvc.lock cannot be read.
+    """
+    faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
+    return [*faults, *_believed(plan, dvc.changed(plan.folder))]
+
+
+def repair(plan: Plan, faults: Sequence[Fault]) -> list[Fault]:
+    """Mend what can be mended without losing anything; what is left then.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    broken = [fault.object for fault in faults if fault.where == "cache" and fault.object]
+    dvc.forget(plan.folder, broken)
+    stages = {each.path: each.stage for each in dvc.kept(plan.folder)}
+    added = sorted({stages[fault.path] for fault in faults if fault.repair == "add"})
+    if added:
+        dvc.commit(plan.folder, added, {})
+    wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
+    if wanted:
+        try:
+            dvc.pull(plan.folder, wanted, None)
+        except MLExperimentError:
+            return fsck(plan)
+    return fsck(plan)
+
+
+def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
+    now = hashing.of_path(folder / kept.path)
+    source: Repair = "add" if now == kept.digest else "fetch"
+    for digest, file in kept.objects.items():
+        found = hashing.of_file(file) if file.is_file() else None
+        if found is None:
+            yield Fault("cache", kept.path, f"lacks {digest}", source, digest)
+        elif found != digest.removesuffix(".dir"):
+            yield Fault("cache", kept.path, f"{digest} has other bytes", source, digest)
+    if now is None:
+        yield Fault("workspace", kept.path, "is not there", "checkout")
+    elif now != kept.digest:
+        yield Fault("workspace", kept.path, "is not what dvc.lock says", "look")
+
+
+def _believed(plan: Plan, changed: Collection[str]) -> Iterator[Fault]:
+    """What DVC takes for made from the experiment as it is, and its record does not."""
+    for unit, state in staleness.judged(plan):
+        stage = plan.steps[unit.step].folder if unit.step in plan.steps else None
+        if stage is not None and stage not in changed and state.word == "stale":
+            why = ", ".join(state.reasons)
+            yield Fault("dvc.lock", unit.outputs[0], f"was made with other values ({why})", "run")
