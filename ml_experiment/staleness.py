@@ -147,6 +147,15 @@ def fitting(known: records.Records, digests: Digests) -> dict[str, records.Line]
     return found
 
 
+def told(plan: Plan) -> tuple[records.Records, Digests, dict[str, records.Line]]:
+    """All records, the digests of files as they are, and for each job the record that fits."""
+    known = records.read(record_file(plan))
+    digests = Digests(plan.folder, seen={})
+    for record in known.finished.values():
+        digests.learn(record["outputs"])
+    return known, digests, fitting(known, digests)
+
+
 def _fits(record: records.Line, digests: Digests) -> bool:
     return all(
         entry["hash"] is None or digests.of(path) in (None, entry["hash"])
@@ -203,11 +212,7 @@ def states(plan: Plan) -> list[State]:
 
 def judged(plan: Plan) -> list[tuple[Unit, State]]:
     """Every job with its state."""
-    known = records.read(record_file(plan))
-    digests = Digests(plan.folder, seen={})
-    for record in known.finished.values():
-        digests.learn(record["outputs"])
-    recorded = fitting(known, digests)
+    known, digests, recorded = told(plan)
     stale: dict[str, str] = {}
     found = []
     every = [*units(plan), *by_hand(plan, recorded)]

@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ml_experiment import atomic, records, staleness
-from ml_experiment.digests import Digests
 from ml_experiment.hashing import canonical
 from ml_experiment.plan import Plan, StepPlan
 from ml_experiment.records import Line
@@ -27,11 +26,7 @@ def file_of(plan: Plan, step: StepPlan) -> str:
 def write(plan: Plan, names: Collection[str]) -> None:
     """Write the records of the outputs of some stages, by job, so that equal ones are equal bytes."""
     file = staleness.record_file(plan)
-    known = records.read(file)
-    digests = Digests(plan.folder, seen={})
-    for record in known.finished.values():
-        digests.learn(record["outputs"])
-    fitting = staleness.fitting(known, digests)
+    _, _, fitting = staleness.told(plan)
     of_stage: dict[str, list[Line]] = {}
     for unit in staleness.units(plan):
         step = plan.steps[unit.step]

@@ -1,4 +1,4 @@
-"""The commands that stand between an experiment and DVC."""
+"""The commands that stand between an experiment and DVC, and their arguments."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 
+from ml_experiment.cli import arguments
 from ml_experiment.cli.commands import cores, experiment_file
 
 SHOWN = 5  # jobs that are not current after a pull
@@ -88,3 +89,81 @@ def fsck(options: argparse.Namespace) -> int:
         if not found:
             print("no fault found: every object and output is what dvc.lock says")
     return 1 if found else 0
+
+
+def add(commands: object) -> None:
+    """The arguments of these commands."""
+    _dvc(commands)
+    _stage(commands)
+    _push(commands)
+    _pull(commands)
+    _fsck(commands)
+
+
+def _dvc(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "dvc",
+        "write the experiment's steps and studies as stages into dvc.yaml",
+        "ml-experiment dvc",
+        "ml-experiment dvc --dry-run     only the difference",
+        "ml-experiment dvc --check       exit code 1 if dvc.yaml is not what the experiment says",
+    )
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
+    command.add_argument("--dry-run", "-n", action="store_true", help="only show what would change")
+    command.add_argument("--check", action="store_true", help="only say whether it is up to date")
+
+
+def _stage(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "stage",
+        "make the outputs of one step or study that are not current; DVC's stages call it",
+        "dvc repro                     all stages, each by this command",
+        "ml-experiment stage fit --cores 2",
+    )
+    command.add_argument("name", metavar="NAME", help="a step or study")
+    command.add_argument("--cores", "-c", type=int, metavar="N", help="how many cores (all)")
+
+
+def _push(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "push",
+        "send outputs and their records to DVC's remote",
+        "ml-experiment push",
+        "ml-experiment push fit --remote store     one step's",
+    )
+    _exchanged(command)
+
+
+def _pull(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "pull",
+        "fetch outputs and their records from DVC's remote, so that Snakemake has nothing to do",
+        "git clone … && cd … && ml-experiment pull && snakemake -n",
+        "ml-experiment pull results/fit/model.bin     what there is of it",
+    )
+    _exchanged(command)
+
+
+def _fsck(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "fsck",
+        "hash everything that DVC keeps, and say what is not what it should be; exit code 1 then",
+        "ml-experiment fsck",
+        "ml-experiment fsck --repair     what can be mended without losing anything",
+    )
+    command.add_argument("--repair", action="store_true", help="mend what can be mended")
+    command.add_argument("--json", action="store_true", help="a list of faults as JSON")
+
+
+def _exchanged(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--remote", metavar="NAME", help="one of DVC's remotes (the default one)")
+    command.add_argument(
+        "targets", nargs="*", metavar="TARGET", help="outputs, or steps and studies (everything)"
+    )

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from ml_experiment import __version__
+from ml_experiment.cli import arguments
+from ml_experiment.cli.data import add as add_data
 
 EPILOG = """\
 examples:
@@ -66,11 +68,7 @@ def parser() -> argparse.ArgumentParser:
     _run(commands)
     _status(commands)
     _studies(commands)
-    _dvc(commands)
-    _stage(commands)
-    _push(commands)
-    _pull(commands)
-    _fsck(commands)
+    add_data(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -117,34 +115,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:place], words[place + 1 :]
 
 
-def _command(commands: object, name: str, help_: str, *examples: str) -> argparse.ArgumentParser:
-    assert isinstance(commands, argparse._SubParsersAction)  # noqa: SLF001  # argparse has no public name
-    return commands.add_parser(  # type: ignore[no-any-return]  # for the same reason
-        name,
-        help=help_,
-        description=help_[0].upper() + help_[1:] + ".",
-        epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-
-
-def _experiment(command: argparse.ArgumentParser) -> None:
-    """Which experiment: the arguments that several commands share."""
-    command.add_argument(
-        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
-    )
-    command.add_argument("--variant", metavar="NAME", help="a variant that the experiment declares")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a key, such as steps.fit.params.C=3; may be given again",
-    )
-
-
 def _init(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "init",
         "make a project that runs at once",
@@ -166,7 +138,7 @@ def _init(commands: object) -> None:
 
 
 def _add(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "add",
         "read a script's arguments and files, and add it as a step",
@@ -182,19 +154,19 @@ def _add(commands: object) -> None:
 
 
 def _check(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "check",
         "find every mistake without running anything",
         "ml-experiment check",
         "ml-experiment check --variant smoke --json",
     )
-    _experiment(command)
+    arguments.of_experiment(command)
     command.add_argument("--json", action="store_true", help="the problems as JSON")
 
 
 def _run(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "run",
         "run what is not up to date: snakemake with this project's profile",
@@ -203,7 +175,7 @@ def _run(commands: object) -> None:
         "ml-experiment run --set steps.fit.params.C=3",
         "ml-experiment run -- --executor slurm --jobs 20     what is behind -- is Snakemake's",
     )
-    _experiment(command)
+    arguments.of_experiment(command)
     command.add_argument("--cores", "-c", type=int, metavar="N", help="how many cores (all)")
     command.add_argument("--dry-run", "-n", action="store_true", help="only say what would run")
     command.add_argument(
@@ -212,7 +184,7 @@ def _run(commands: object) -> None:
 
 
 def _status(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "status",
         "say what is current, and why the rest is not; exit code 1 if anything is not",
@@ -220,13 +192,13 @@ def _status(commands: object) -> None:
         "ml-experiment status fit      each job of a step",
         "ml-experiment status --json | jq '.[] | select(.state != \"current\")'",
     )
-    _experiment(command)
+    arguments.of_experiment(command)
     command.add_argument("step", nargs="?", help="one step")
     command.add_argument("--json", action="store_true", help="a list of jobs as JSON")
 
 
 def _studies(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "studies",
         "say how far studies are, and what their trials tried and gave",
@@ -240,7 +212,7 @@ def _studies(commands: object) -> None:
         "ml-experiment studies tune --import journal.log --at-most 10",
     )
     command.epilog = f"{command.epilog}{STUDIES_JSON}"
-    _experiment(command)
+    arguments.of_experiment(command)
     command.add_argument("name", nargs="?", metavar="NAME", help="one study: its trials")
     command.add_argument(
         "--case", metavar="AXIS=VALUE", help="only this case of NAME, such as method=svm,size=3"
@@ -255,7 +227,7 @@ def _studies(commands: object) -> None:
     command.add_argument(
         "--remove",
         nargs="+",
-        type=_whole,
+        type=arguments.whole,
         metavar="N",
         help="write these trials of NAME into its `remove` in the experiment file: they do not "
         "count any more, and the others stay as they are",
@@ -268,83 +240,16 @@ def _studies(commands: object) -> None:
         "best first: sqlite:///FILE.db, or the path of an SQLite or journal file; it is only read",
     )
     command.add_argument("--study-name", metavar="X", help="the study in STORAGE (the only one)")
-    command.add_argument("--at-most", type=_positive, metavar="N", help="import the first N only")
+    command.add_argument(
+        "--at-most", type=arguments.positive, metavar="N", help="import the first N only"
+    )
     command.add_argument(
         "--dry-run", "-n", action="store_true", help="only say what would be written"
     )
 
 
-def _dvc(commands: object) -> None:
-    command = _command(
-        commands,
-        "dvc",
-        "write the experiment's steps and studies as stages into dvc.yaml",
-        "ml-experiment dvc",
-        "ml-experiment dvc --dry-run     only the difference",
-        "ml-experiment dvc --check       exit code 1 if dvc.yaml is not what the experiment says",
-    )
-    command.add_argument(
-        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
-    )
-    command.add_argument("--dry-run", "-n", action="store_true", help="only show what would change")
-    command.add_argument("--check", action="store_true", help="only say whether it is up to date")
-
-
-def _stage(commands: object) -> None:
-    command = _command(
-        commands,
-        "stage",
-        "make the outputs of one step or study that are not current; DVC's stages call it",
-        "dvc repro                     all stages, each by this command",
-        "ml-experiment stage fit --cores 2",
-    )
-    command.add_argument("name", metavar="NAME", help="a step or study")
-    command.add_argument("--cores", "-c", type=int, metavar="N", help="how many cores (all)")
-
-
-def _push(commands: object) -> None:
-    command = _command(
-        commands,
-        "push",
-        "send outputs and their records to DVC's remote",
-        "ml-experiment push",
-        "ml-experiment push fit --remote store     one step's",
-    )
-    _exchanged(command)
-
-
-def _pull(commands: object) -> None:
-    command = _command(
-        commands,
-        "pull",
-        "fetch outputs and their records from DVC's remote, so that Snakemake has nothing to do",
-        "git clone … && cd … && ml-experiment pull && snakemake -n",
-        "ml-experiment pull results/fit/model.bin     what there is of it",
-    )
-    _exchanged(command)
-
-
-def _fsck(commands: object) -> None:
-    command = _command(
-        commands,
-        "fsck",
-        "hash everything that DVC keeps, and say what is not what it should be; exit code 1 then",
-        "ml-experiment fsck",
-        "ml-experiment fsck --repair     what can be mended without losing anything",
-    )
-    command.add_argument("--repair", action="store_true", help="mend what can be mended")
-    command.add_argument("--json", action="store_true", help="a list of faults as JSON")
-
-
-def _exchanged(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--remote", metavar="NAME", help="one of DVC's remotes (the default one)")
-    command.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="outputs, or steps and studies (everything)"
-    )
-
-
 def _lineage(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "lineage",
         "say what a file was made from: jobs, data, code, seeds, by its records",
@@ -358,7 +263,10 @@ def _lineage(commands: object) -> None:
         "--downstream", action="store_true", help="what was made from it, not what it is made from"
     )
     command.add_argument(
-        "--depth", type=_positive, metavar="N", help="at most N jobs away (100; with --json, all)"
+        "--depth",
+        type=arguments.positive,
+        metavar="N",
+        help="at most N jobs away (100; with --json, all)",
     )
     command.add_argument(
         "--all", action="store_true", help="also where a job has more than 12 inputs of one rule"
@@ -367,7 +275,7 @@ def _lineage(commands: object) -> None:
 
 
 def _runs(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "runs",
         "say what was run: when, what, how long, metrics",
@@ -378,13 +286,18 @@ def _runs(commands: object) -> None:
     )
     command.add_argument("run", nargs="?", help="a run's id or its beginning, or `last`")
     command.add_argument(
-        "--last", "-n", type=_positive, default=20, metavar="N", help="the last N runs (20)"
+        "--last",
+        "-n",
+        type=arguments.positive,
+        default=20,
+        metavar="N",
+        help="the last N runs (20)",
     )
     command.add_argument("--json", action="store_true", help="a list as JSON")
 
 
 def _track(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "track",
         "send records to MLflow that wait; exit code 1 if some are refused, 2 if nobody answers",
@@ -396,7 +309,7 @@ def _track(commands: object) -> None:
 
 
 def _ui(commands: object) -> None:
-    command = _command(
+    command = arguments.command_of(
         commands,
         "ui",
         "start MLflow's page for this project, on this machine only",
@@ -404,21 +317,8 @@ def _ui(commands: object) -> None:
         "ml-experiment ui --port 5001",
     )
     command.add_argument(
-        "--port", type=_positive, metavar="N", help="its port (the first from 5000)"
+        "--port", type=arguments.positive, metavar="N", help="its port (the first from 5000)"
     )
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 0")
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from 1")
-    return number
 
 
 if __name__ == "__main__":

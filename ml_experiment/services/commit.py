@@ -13,9 +13,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import records, staleness, travelling, workspace
+from ml_experiment import staleness, travelling, workspace
 from ml_experiment.adapters import dvc
-from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
@@ -53,11 +52,7 @@ def commit(file: Path) -> Committed:
 
 def _digests(plan: Plan, current: Collection[str]) -> dict[str, str]:
     """The outputs of some stages, each just compared with its record."""
-    read = records.read(staleness.record_file(plan))
-    digests = Digests(plan.folder, seen={})
-    for record in read.finished.values():
-        digests.learn(record["outputs"])
-    known = staleness.fitting(read, digests)
+    _, _, known = staleness.told(plan)
     return {
         path: known[unit.job]["outputs"][path]["hash"]
         for unit in staleness.units(plan)
