@@ -9,14 +9,16 @@ well, cancels them before its own begin.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -28,6 +30,7 @@ ENDING = b"ending\n"
 GRACE = 2.0  # seconds that a job has to end by itself
 PATIENCE = 60.0  # seconds that jobs have to be gone
 PAUSE = 0.3
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Watch:
@@ -69,6 +72,17 @@ def _without_interrupts(
     """What went wrong, as always; that somebody has interrupted it they know."""
     if kind is not KeyboardInterrupt:
         sys.__excepthook__(kind, error, traceback)
+
+
+def end_with_job(environ: Mapping[str, str]) -> None:
+    """In the Snakemake that a job of Slurm starts: it is not to outlive what has started it.
+
+    Slurm asks a job to end by SIGTERM, and Snakemake's answer to that takes a lock which the thread
+    it interrupts may hold: then it waits for itself. Its parent, the job's script, has ended by then,
+    and where Slurm knows processes by their parents (proctrack/linuxproc) nobody ever ends it.
+    """
+    if "SLURM_JOB_ID" in environ:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def wait(folder: Path, run: str, parent: IO[bytes]) -> None:

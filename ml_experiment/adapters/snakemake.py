@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -57,6 +58,8 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         atexit.register(gc.freeze)
     file, given = config.get("experiment"), overrides.from_config(config)
     nested = snakemake_command.nested(sys.argv)
+    if nested:
+        slurm.end_with_job(os.environ)
     try:
         given = overrides.ours(given)
         plan = workspace.open_plan(Path(str(file)) if file else None, given)

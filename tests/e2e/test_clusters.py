@@ -234,13 +234,19 @@ def test_nothing_of_a_run_goes_on_in_slurm_when_it_has_ended(
         assert wait_until(lambda: len(list(made.folder.glob("begun-*"))) == 3), log_of(tmp_path)
         os.killpg(process.pid, how)
         assert wait_until(lambda: process.poll() is not None, 20), "Snakemake goes on"
-        assert wait_until(lambda: not left()), left()
+        assert wait_until(lambda: not left()), [command_of(pid) for pid in left()]
         assert "Traceback" not in log_of(tmp_path)
         if how == signal.SIGKILL:
             made.call("snakemake", "--unlock")
         done = made.call("snakemake", *SLURM, **environ, QUICK="1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(canonical(made)) == 5
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text("utf-8").replace("\0", " ")
+    return "one that has just ended"
 
 
 def log_of(folder: Path) -> str:
