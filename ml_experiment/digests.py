@@ -7,6 +7,7 @@ An entry is how a file stands in a record: `{"hash", "size", "mtime", "inode"}`;
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_experiment import hashing
+from ml_experiment import atomic, hashing
+from ml_experiment.plan import STATE
+
+LISTINGS = f"{STATE}/listings"
 
 
 class Stat(NamedTuple):
@@ -42,14 +46,27 @@ def stat_of(entry: Mapping[str, Any]) -> Stat | None:
     return Stat(entry["files" if folder else "inode"], entry["size"], entry["mtime"], folder)
 
 
+class Member(NamedTuple):
+    """A file of a folder as it was when it was hashed; `mtime` in ns."""
+
+    digest: str
+    inode: int
+    size: int
+    mtime: int
+
+
 @dataclass
 class Digests:
-    """The digests of one folder's files, by path: relative to it, or absolute."""
+    """The digests of one folder's files, by path: relative to it, or absolute.
+
+    `listed`: keep the digests of a hashed folder's files, for whoever asks for `members`.
+    """
 
     folder: Path
     known: Known = field(default_factory=dict)
     made: Known = field(default_factory=dict)  # digests that hold although the file is gone
     seen: dict[str, Stat | None] | None = None  # of a look at one moment: each file once
+    listed: bool = False
 
     def stat(self, path: str) -> Stat | None:
         """What tells whether a file or folder was touched; None where there is nothing."""
@@ -100,11 +117,27 @@ class Digests:
         return {path: self._entry(path, found, reasons) for path, found in stats.items()}
 
     def _try(self, path: str, reasons: dict[str, str]) -> str | None:
+        file = os.path.join(self.folder, path)
         try:
-            return hashing.of_path(os.path.join(self.folder, path))
+            return (
+                self._list(file) if self.listed and os.path.isdir(file) else hashing.of_path(file)
+            )
         except OSError as error:
             reasons[path] = f"cannot be read: {error.strerror}"
             return None
+
+    def _list(self, folder: str) -> str:
+        """The digest of a folder, those of its files being kept."""
+        files = hashing.regular_files(folder)
+        stats = [os.stat(file) for file in files]  # before their bytes are read
+        digests = hashing.of_files(files)
+        members = {
+            os.path.relpath(file, folder): Member(d, s.st_ino, s.st_size, s.st_mtime_ns)
+            for file, d, s in zip(files, digests, stats, strict=True)
+        }
+        whole = hashing.of_listing({name: member.digest for name, member in members.items()})
+        atomic.write(self.folder / LISTINGS / whole, json.dumps(members), durable=False)
+        return whole
 
     def _entry(self, path: str, found: Stat | None, reasons: Mapping[str, str]) -> dict[str, Any]:
         if found is None and path in self.made:
@@ -134,6 +167,15 @@ class Digests:
             self.made[path] = before, digest
             if now is not None and (now == before or _only_touched(before, now)):
                 self.known[path] = self.made[path] = now, digest
+
+
+def members(folder: Path, digest: str) -> dict[str, Member]:
+    """The files of a folder with this digest, if they were kept when it was hashed."""
+    try:
+        found = json.loads((folder / LISTINGS / digest).read_text("utf-8"))
+        return {str(name): Member(*member) for name, member in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _only_touched(before: Stat, now: Stat) -> bool:

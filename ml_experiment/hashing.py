@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,13 @@ def of_files(paths: Sequence[Path | str]) -> list[str]:
 def of_folder(path: Path | str) -> str:
     """DVC's digest of a folder, with its `.dir` ending. Links are followed, as DVC does."""
     files = regular_files(path)
-    digests = of_files(files)
-    listing = [
-        {"md5": digest, "relpath": os.path.relpath(file, path)}
-        for file, digest in zip(files, digests, strict=True)
-    ]
-    listing.sort(key=lambda entry: entry["relpath"])
+    names = [os.path.relpath(file, path) for file in files]
+    return of_listing(dict(zip(names, of_files(files), strict=True)))
+
+
+def of_listing(digests: Mapping[str, str]) -> str:
+    """The digest of a folder in which these files are: path relative to it -> digest."""
+    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(digests.items())]
     return of_text(json.dumps(listing, sort_keys=True)) + ".dir"
 
 

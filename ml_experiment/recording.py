@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import keys, locks, metrics, records, redact, staleness, trying
+from ml_experiment import keeping, keys, locks, metrics, records, redact, staleness, trying
 from ml_experiment.attempts import Attempts, Failure, Started
 from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError
@@ -46,7 +46,8 @@ class Recorder:
         folder, plan = self.folder, self.plan
         self.file = staleness.record_file(plan) if plan else folder / STATE / "records.jsonl"
         self.before = records.read(self.file)
-        self.digests = Digests(folder)
+        listed = plan is not None and keeping.is_wanted(plan, os.environ)
+        self.digests = Digests(folder, listed=listed)
         earlier = [*self.before.found.values(), *self.before.finished.values()]
         for kind in ("inputs", "outputs"):  # what is learned last counts
             for record in earlier:

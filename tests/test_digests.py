@@ -135,3 +135,19 @@ def _hashed(folder: Path, names: list[str]) -> digests.Known:
     known = Digests(folder)
     known.entries(names)
     return known.known
+
+
+def test_the_digests_of_a_folders_files_are_kept_as_they_were_when_it_was_hashed(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "many" / "deep" / "x"
+    file.parent.mkdir(parents=True)
+    file.write_text("one")
+    (tmp_path / "many" / "a").write_text("")
+    digest = Digests(tmp_path, listed=True).of("many")
+    assert digest == hashing.of_folder(tmp_path / "many") == Digests(tmp_path).of("many")
+    kept = digests.members(tmp_path, digest)
+    stat = file.stat()
+    assert set(kept) == {"deep/x", "a"}
+    assert kept["deep/x"] == (hashing.of_text("one"), stat.st_ino, 3, stat.st_mtime_ns)
+    assert digests.members(tmp_path, "of another folder.dir") == {}

@@ -14,10 +14,12 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
+from ml_experiment.digests import Member
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_file
 
 FOLDER = ".dvc"
+LINKS = ("hardlink", "symlink")  # where the workspace is to have links into the cache
 
 
 def is_repository(folder: Path) -> bool:
@@ -25,13 +27,14 @@ def is_repository(folder: Path) -> bool:
     return any((each / FOLDER).is_dir() for each in (folder, *folder.parents))
 
 
-def commit(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> dict[str, str]:
     """Put the outputs of some stages into the cache, and write them into dvc.lock.
 
     Args:
         folder: where dvc.yaml is.
         names: the stages.
-        known: file -> MD5 of its bytes, so that it is not read again; relative to `folder`.
+        known: file -> its digest when it was what it says, so that it is not read again while it is
+            that; relative to `folder`.
 
     Returns:
         Output -> its digest in dvc.lock, a folder's with the ending `.dir`.
@@ -40,15 +43,24 @@ def commit(folder: Path, names: Iterable[str], known: Mapping[str, str]) -> dict
         UserError: what DVC says, such as that another DVC is at work, or that the disk is full.
     """
     with _repository(folder) as repo:
-        for path, digest in known.items():
-            absolute = os.path.join(folder, path)
-            repo.state.save(absolute, repo.fs, HashInfo("md5", digest))
-        done = [stage for name in names for stage in repo.commit(name, force=True)]
+        told = (
+            (os.path.join(folder, p), HashInfo("md5", m.digest), _info(m)) for p, m in known.items()
+        )
+        repo.state.save_many(told, repo.fs)
+        # a copy of a copy would be made otherwise, and take the place of the file
+        relink = any(kind in LINKS for kind in repo.cache.local.cache_types)
+        done = [stage for name in names for stage in repo.commit(name, force=True, relink=relink)]
         return {
             os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
             for stage in done
             for out in stage.outs
         }
+
+
+def _info(member: Member) -> dict[str, Any]:
+    """What DVC compares to know whether a file was touched; the time as `os.stat` makes it of ns."""
+    seconds, rest = divmod(member.mtime, 10**9)
+    return {"ino": member.inode, "size": member.size, "mtime": seconds + 1e-9 * rest}
 
 
 class Fetched(NamedTuple):

@@ -7,10 +7,13 @@ reads nothing again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ml_experiment import keeping
+from ml_experiment.adapters import snakemake as rules
 from ml_experiment.digests import Digests, Known
 
 _made: dict[int, Known] = {}
@@ -26,7 +29,9 @@ def expect() -> None:
 def hash_outputs(folder: Path, jobid: int, paths: Iterable[str]) -> None:
     """Hash what a job has made, if somebody wants to know; what is not there has no digest."""
     if _expected:
-        digests = Digests(folder)
+        opened = rules.opened()
+        listed = bool(opened) and keeping.is_wanted(opened[-1].plan, os.environ)
+        digests = Digests(folder, listed=listed)
         digests.entries(paths)
         _made[jobid] = digests.known
 

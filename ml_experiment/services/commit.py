@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Collection
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import NamedTuple
 
 from ml_experiment import staleness, travelling, workspace
 from ml_experiment.adapters import dvc
+from ml_experiment.digests import LISTINGS, Member, Stat, members
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
@@ -43,23 +45,42 @@ def commit(file: Path) -> Committed:
     wanted = [stage.name for stage in made.stages if stage.name in current]
     digests = _digests(plan, current)
     travelling.write(plan, wanted)
-    outs = dvc.commit(plan.folder, wanted, digests)
-    changed = [path for path, digest in outs.items() if digests.get(path, digest) != digest]
+    known = {path: member for each in digests.values() for path, member in each.files}
+    outs = dvc.commit(plan.folder, wanted, known)
+    whole = {path: digest.whole for path, digest in digests.items()}
+    changed = [path for path, digest in outs.items() if whole.get(path, digest) != digest]
     if changed:
         raise UserError(f"{changed[0]} changed while it went to DVC: `ml-experiment status`")
+    shutil.rmtree(plan.folder / LISTINGS, ignore_errors=True)
     return Committed(len(wanted))
 
 
-def _digests(plan: Plan, current: Collection[str]) -> dict[str, str]:
+class _Digest(NamedTuple):
+    """Of an output, and of each of the files that it is."""
+
+    whole: str
+    files: tuple[tuple[str, Member], ...]
+
+
+def _digests(plan: Plan, current: Collection[str]) -> dict[str, _Digest]:
     """The outputs of some stages, each just compared with its record."""
-    _, _, known = staleness.told(plan)
-    return {
-        path: known[unit.job]["outputs"][path]["hash"]
-        for unit in staleness.units(plan)
-        if plan.steps[unit.step].folder in current
-        for path in unit.outputs
-        if path in known[unit.job]["outputs"]
-    }
+    _, digests, known = staleness.told(plan)
+    found = {}
+    for unit in staleness.units(plan):
+        if plan.steps[unit.step].folder not in current:
+            continue
+        for path in unit.outputs:
+            if path in known[unit.job]["outputs"]:
+                digests.of(path)
+                found[path] = _of(plan.folder, path, *digests.known[path])
+    return found
+
+
+def _of(folder: Path, path: str, stat: Stat, digest: str) -> _Digest:
+    if stat.folder:
+        listed = members(folder, digest)
+        return _Digest(digest, tuple((f"{path}/{name}", each) for name, each in listed.items()))
+    return _Digest(digest, ((path, Member(digest, stat.what, stat.size, stat.mtime)),))
 
 
 def _current(plan: Plan) -> set[str]:
