@@ -85,7 +85,7 @@ def fsck(options: argparse.Namespace) -> int:
         print(json.dumps([fault._asdict() for fault in found], indent=1))
     else:
         for fault in found:
-            print(f"{fault.where}: {fault.path} {fault.what}; {service.SAID[fault.repair]}")
+            print(fault.said())
         if not found:
             print("no fault found: every object and output is what dvc.lock says")
     return 1 if found else 0

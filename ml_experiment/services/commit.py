@@ -50,6 +50,17 @@ def commit(file: Path) -> Committed:
     return Committed(len(wanted))
 
 
+def prepare(file: Path) -> Committed:
+    """Where it is the user who commits: write the records that go along, of the stages that are current.
+
+    Raises:
+        UserError, ExperimentError: what is wrong with the experiment.
+    """
+    plan = workspace.open_plan(file)
+    travelling.write(plan, _current(plan))
+    return Committed()
+
+
 def _digests(plan: Plan, current: Collection[str]) -> dict[str, str]:
     """The outputs of some stages, each just compared with its record."""
     _, _, known = staleness.told(plan)
@@ -78,12 +89,13 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path)
     parser.add_argument("--overridden", action="store_true")
+    parser.add_argument("--manual", action="store_true")
     options = parser.parse_args()
     if options.overridden:
         done = Committed(refused="it has values that the experiment file does not have")
     else:
         try:
-            done = commit(options.file)
+            done = prepare(options.file) if options.manual else commit(options.file)
         except MLExperimentError as error:
             done = Committed(refused=str(error))
     print(json.dumps(done._asdict()))  # noqa: T201

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ml_experiment import hashing, staleness
+from ml_experiment import hashing, staleness, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.adapters.dvc import Kept
 from ml_experiment.errors import MLExperimentError
@@ -24,7 +24,12 @@ SAID = {
     "fetch": "--repair fetches it from the remote",
     "checkout": "--repair takes it from the cache",
     "look": "`ml-experiment status` says what it is; `dvc checkout --force` puts back the other",
-    "run": "`ml-experiment run` makes it anew",
+    "run": "`dvc repro --force --single-item {stage}` makes it anew",
+}
+FORCED = {
+    "stale": "was made with other values ({})",
+    "edited": "has bytes that no record knows ({})",
+    "unrecorded": "has no record ({})",
 }
 
 
@@ -37,6 +42,7 @@ class Fault(NamedTuple):
         what: what is wrong.
         repair: what mends it.
         object: the digest of the object in the cache, where it is about one.
+        stage: the stage whose output it is, where that can only be made anew.
     """
 
     where: str
@@ -44,6 +50,12 @@ class Fault(NamedTuple):
     what: str
     repair: Repair
     object: str = ""
+    stage: str = ""
+
+    def said(self) -> str:
+        """On one line: what is wrong, and what mends it."""
+        repair = SAID[self.repair].format(stage=self.stage)
+        return f"{self.where}: {self.path} {self.what}; {repair}"
 
 
 def fsck(plan: Plan) -> list[Fault]:
@@ -52,6 +64,7 @@ def fsck(plan: Plan) -> list[Fault]:
     Raises:
         UserError: what DVC says, such as that dvc.lock cannot be read.
     """
+    travelling.take(plan)
     faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
     return [*faults, *_believed(plan, dvc.changed(plan.folder))]
 
@@ -96,6 +109,6 @@ def _believed(plan: Plan, changed: Collection[str]) -> Iterator[Fault]:
     """What DVC takes for made from the experiment as it is, and its record does not."""
     for unit, state in staleness.judged(plan):
         stage = plan.steps[unit.step].folder if unit.step in plan.steps else None
-        if stage is not None and stage not in changed and state.word == "stale":
-            why = ", ".join(state.reasons)
-            yield Fault("dvc.lock", unit.outputs[0], f"was made with other values ({why})", "run")
+        if stage is not None and stage not in changed and state.word in FORCED:
+            why = FORCED[state.word].format(", ".join(state.reasons))
+            yield Fault("dvc.lock", unit.outputs[0], why, "run", stage=stage)
