@@ -96,8 +96,10 @@ def main() -> int:
     else:
         try:
             done = prepare(options.file) if options.manual else commit(options.file)
-        except MLExperimentError as error:
-            done = Committed(refused=str(error))
+        except UserError as error:
+            done = Committed(refused=error.problem.brief())
+        except MLExperimentError:
+            done = Committed(refused="the experiment has mistakes: `ml-experiment check`")
     print(json.dumps(done._asdict()))  # noqa: T201
     return 0
 

@@ -14,14 +14,15 @@ from typing import Literal, NamedTuple
 from ml_experiment import hashing, staleness, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.adapters.dvc import Kept
-from ml_experiment.errors import MLExperimentError
+from ml_experiment.errors import UserError
 from ml_experiment.plan import Plan
+from ml_experiment.services import run
 
 Repair = Literal["add", "fetch", "checkout", "look", "run"]
 
 SAID = {
     "add": "the workspace has it: --repair puts it into the cache",
-    "fetch": "--repair fetches it from the remote",
+    "fetch": "--repair fetches it from the remote; where that lacks it, `snakemake` makes it anew",
     "checkout": "--repair takes it from the cache",
     "look": "`ml-experiment status` says what it is; `dvc checkout --force` puts back the other",
     "run": "`dvc repro --force --single-item {stage}` makes it anew",
@@ -62,15 +63,20 @@ def fsck(plan: Plan) -> list[Fault]:
     """Everything that is wrong, by output.
 
     Raises:
-        UserError: what DVC says, such as that dvc.lock cannot be read.
+        UserError: what DVC says, such as that dvc.lock cannot be read, or a run that is not at its
+            end.
     """
+    run.refuse_beside(plan.folder)
     travelling.take(plan)
     faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
     return [*faults, *_believed(plan, dvc.changed(plan.folder))]
 
 
-def repair(plan: Plan, faults: Sequence[Fault]) -> list[Fault]:
-    """Mend what can be mended without losing anything; what is left then.
+def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError | None]:
+    """Mend what can be mended without losing anything.
+
+    Returns:
+        What is left then, and what is the matter with the remote.
 
     Raises:
         UserError: what DVC says.
@@ -82,12 +88,13 @@ def repair(plan: Plan, faults: Sequence[Fault]) -> list[Fault]:
     if added:
         dvc.commit(plan.folder, added, {})
     wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
+    trouble = None
     if wanted:
         try:
-            dvc.pull(plan.folder, wanted, None)
-        except MLExperimentError:
-            return fsck(plan)
-    return fsck(plan)
+            trouble = dvc.pull(plan.folder, wanted, None).trouble
+        except UserError as error:
+            trouble = error
+    return fsck(plan), trouble
 
 
 def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
@@ -100,7 +107,8 @@ def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
         elif found != digest.removesuffix(".dir"):
             yield Fault("cache", kept.path, f"{digest} has other bytes", source, digest)
     if now is None:
-        yield Fault("workspace", kept.path, "is not there", "checkout")
+        whole = all(file.is_file() for file in kept.objects.values())
+        yield Fault("workspace", kept.path, "is not there", "checkout" if whole else "fetch")
     elif now != kept.digest:
         yield Fault("workspace", kept.path, "is not what dvc.lock says", "look")
 
