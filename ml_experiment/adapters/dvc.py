@@ -60,13 +60,13 @@ class Fetched(NamedTuple):
 
     Attributes:
         objects: how many came from the remote into the cache.
-        entered: output -> its digest in dvc.lock, of those that are new in the workspace.
-        lacking: output -> its digest, of those that the cache does not have, or not whole.
+        there: output (or file of one) -> its digest in dvc.lock, of those that are now in place.
+        lacking: the same, of those that the cache does not have, or not whole.
         trouble: why the remote did not give what it may have.
     """
 
     objects: int
-    entered: dict[str, str]
+    there: dict[str, str]
     lacking: dict[str, str]
     trouble: UserError | None = None
 
@@ -110,40 +110,35 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
         UserError: what DVC says, such as that somebody else is at work.
     """
     with _repository(folder) as repo:
-        count, trouble = 0, None
+        before, trouble = _held(_pieces(repo, folder, targets)), None
         with told(folder) as heard, at_remote(folder):
             try:
-                count = int(repo.fetch(targets=[*targets] or None, remote=remote))
+                repo.fetch(targets=[*targets] or None, remote=remote)
             except DownloadError as error:
                 trouble = None if heard.only_lacking() else transfer(error, heard, folder)
         pieces = _pieces(repo, folder, targets)
-        lacking = {
-            piece.path: piece.digest
-            for piece in pieces
-            if not all(map(os.path.isfile, piece.files))
-        }
+        held = _held(pieces)
+        lacking = {piece.path: piece.digest for piece in pieces if not held.issuperset(piece.files)}
+        count = len(held - before)
         wanted = [*targets]
         if lacking:
             trouble = trouble or _without_remote(repo, folder, remote)
             wanted = [piece.path for piece in pieces if piece.path not in lacking]
             if not wanted:
                 return Fetched(count, {}, lacking, trouble)
-        done = repo.checkout(targets=wanted or None)
-        changed = {
-            os.path.abspath(path).rstrip(os.sep)
-            for kind in ("added", "modified")
-            for path in done[kind]
-        }
-        digests = {
-            os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
-            for out in repo.index.outs
-            if out.use_cache and out.hash_info and out.fs_path in changed
-        }
-        return Fetched(count, digests, lacking, trouble)
+        repo.checkout(targets=wanted or None)
+        there = {piece.path: piece.digest for piece in pieces if piece.path not in lacking}
+        return Fetched(count, there, lacking, trouble)
 
 
-def forget(folder: Path, digests: Iterable[str]) -> None:
-    """Remove objects whose bytes are not what their names say, and such ones in a folder's."""
+def forget(folder: Path, digests: Iterable[str]) -> list[str]:
+    """Remove objects whose bytes are not what their names say, and such ones in a folder's.
+
+    Returns:
+        Where they were, in the cache; in a remote they have the same place. With a folder's file its
+        listing, for where a remote has that DVC believes that it has the files.
+    """
+    gone: dict[str, None] = {}
     with _repository(folder) as repo:
         cache = repo.cache.local
         for digest in digests:
@@ -153,6 +148,9 @@ def forget(folder: Path, digests: Iterable[str]) -> None:
                 file = Path(cache.oid_to_path(each))
                 if file.is_file() and of_file(file) != each.removesuffix(".dir"):
                     file.unlink()
+                    top = os.path.join(cache.path, "..", "..")
+                    gone |= dict.fromkeys(os.path.relpath(one, top) for one in (file, own))
+    return [*gone]
 
 
 class Kept(NamedTuple):
@@ -199,6 +197,11 @@ def changed(folder: Path) -> set[str]:
         return {*repo.status()}
 
 
+def _held(pieces: Iterable[_Piece]) -> set[str]:
+    """The files of the cache that are there."""
+    return {file for piece in pieces for file in piece.files if os.path.isfile(file)}
+
+
 def _without_remote(repo: Any, folder: Path, remote: str | None) -> UserError | None:
     try:
         repo.cloud.get_remote(name=remote)
@@ -208,11 +211,11 @@ def _without_remote(repo: Any, folder: Path, remote: str | None) -> UserError | 
 
 
 class _Piece(NamedTuple):
-    """An output, or what is wanted of one that is a folder.
+    """An output, or a file of one that is a folder.
 
     Attributes:
         path: relative to the workspace.
-        digest: of dvc.lock; nothing where it is a folder within one.
+        digest: of dvc.lock.
         files: file of the cache -> digest.
     """
 
@@ -232,25 +235,29 @@ def _pieces(repo: Any, folder: Path, targets: Sequence[str]) -> list[_Piece]:
         if not inner:
             found.append(_Piece(path, str(out.hash_info.value), _objects(out)))
         for each in inner:
-            files = _objects(out, os.path.relpath(each, path))
-            digest = [*files.values()][-1] if len(files) == 2 else ""
-            found.append(_Piece(each, digest, files))
+            found += _within(out, path, os.path.relpath(each, path))
     return sorted(found)
 
 
-def _objects(out: Any, within: str = "") -> dict[str, str]:
+def _within(out: Any, path: str, inner: str) -> Iterator[_Piece]:
+    """The files of an output at some place in it."""
+    listing, digest = next(iter(_objects(out).items()))
+    if not os.path.isfile(listing):
+        yield _Piece(f"{path}/{inner}", digest, {listing: digest})
+    for name, md5 in _members(Path(listing)).items():
+        if f"{name}/".startswith(f"{inner}/"):
+            yield _Piece(f"{path}/{name}", md5, {out.cache.oid_to_path(md5): md5})
+
+
+def _objects(out: Any) -> dict[str, str]:
     """File of the cache -> digest: an output's own object, and of a folder those of its files."""
     digest = str(out.hash_info.value)
     if not DIGEST.fullmatch(digest):
-        raise unreadable(
-            out.stage.dvcfile.relpath.replace("dvc.yaml", "dvc.lock"), Path(out.repo.root_dir)
-        )
+        file = out.stage.dvcfile.relpath.replace("dvc.yaml", "dvc.lock")
+        raise unreadable(file, Path(out.repo.root_dir))
     own = out.cache.oid_to_path(digest)
     members = _members(Path(own)) if digest.endswith(".dir") else {}
-    wanted = (
-        md5 for path, md5 in members.items() if not within or f"{path}/".startswith(f"{within}/")
-    )
-    return {own: digest, **{out.cache.oid_to_path(md5): md5 for md5 in wanted}}
+    return {own: digest, **{out.cache.oid_to_path(md5): md5 for md5 in members.values()}}
 
 
 def _members(listing: Path) -> dict[str, str]:

@@ -97,7 +97,8 @@ def fsck(options: argparse.Namespace) -> int:
         left, trouble = service.repair(plan, found)
         if trouble:
             print(trouble, file=sys.stderr)
-        print(f"{len(found) - len(left)} of {len(found)} faults mended", file=sys.stderr)
+        mended = max(0, len(found) - len(left))
+        print(f"{mended} of {len(found)} faults mended", file=sys.stderr)
         found = left
     if options.json:
         print(json.dumps([fault._asdict() for fault in found], indent=1))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import stages, staleness, times, travelling
+from ml_experiment import atomic, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_path
+from ml_experiment.hashing import canonical, of_path, regular_files
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
 from ml_experiment.services import run
+
+Stamp = list[str | int]
 
 
 class Pushed(NamedTuple):
@@ -63,42 +67,82 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     run.refuse_beside(plan.folder)
     if targets:
         targets = stages.needed(files.proposed(plan.folder / plan.file).stages, targets)
+    known = _checked(plan)
     done = dvc.pull(plan.folder, targets, remote)
     fetched, trouble = done.objects, done.trouble
-    wrong = _refuse(plan.folder, done.entered)
-    if wrong:
+    wrong, objects = _refuse(plan.folder, done, known)
+    if objects or wrong:
         done = dvc.pull(plan.folder, targets, remote)
         fetched, trouble = fetched + done.objects, done.trouble
-        wrong = _refuse(plan.folder, done.entered)
-    if wrong:
-        trouble = UserError(
-            "the remote's bytes are not what dvc.lock says, so they were removed",
-            value=", ".join(wrong),
-            hint="whoever has the right ones can push them; `snakemake` makes them anew",
-        )
+        wrong, objects = _refuse(plan.folder, done, known)
+        trouble = _not_right(wrong, objects) if objects or wrong else trouble
     taken = travelling.take(plan)
     judged = staleness.judged(plan)
     times.align(plan, judged, time.time_ns())
+    _check(plan, {path: each for path, each in done.there.items() if path not in wrong}, known)
     left = [state for _, state in judged if state.word != "current"]
-    lacking = sorted(_wrong(plan.folder, done.lacking))
-    return Pulled(fetched, taken, left, lacking, trouble)
+    lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
+    return Pulled(fetched, taken, left, sorted(lacking), trouble)
 
 
-def _refuse(folder: Path, entered: Mapping[str, str]) -> list[str]:
-    """Remove what has come in with other bytes, from the cache too, and say what that was."""
-    wrong = _wrong(folder, entered)
-    if wrong:
-        _remove(folder, wrong)
-        dvc.forget(folder, wrong.values())
-    return sorted(wrong)
+def _not_right(wrong: Iterable[str], objects: Iterable[str]) -> UserError:
+    return UserError(
+        "the remote's bytes are not what dvc.lock says, so they were removed here",
+        value=", ".join(wrong),
+        hint=f"remove {', '.join(objects)} from the remote: then whoever has the right bytes can "
+        "push them; `snakemake` makes them anew",
+    )
 
 
-def _wrong(folder: Path, entered: Mapping[str, str]) -> dict[str, str]:
-    """What has other bytes than it should have: output -> the digest that it should have.
+def _refuse(
+    folder: Path, done: dvc.Fetched, known: Mapping[str, Stamp]
+) -> tuple[list[str], list[str]]:
+    """Remove what has other bytes than dvc.lock says; which outputs that was, and which objects.
 
-    DVC believes that an object which nobody may write is what its name says.
+    DVC believes that an object which nobody may write is what its name says. So do links to it. A
+    folder's listing with other bytes names files that there are not.
     """
-    return {path: digest for path, digest in entered.items() if of_path(folder / path) != digest}
+    wrong = {
+        path: digest
+        for path, digest in done.there.items()
+        if known.get(path) != _stamp(folder / path, digest) and of_path(folder / path) != digest
+    }
+    if not wrong and not done.lacking:
+        return [], []
+    _remove(folder, wrong)
+    objects = dvc.forget(folder, [*wrong.values(), *done.lacking.values()])
+    listed = [
+        path
+        for path, digest in done.lacking.items()
+        if any(each.endswith(f"{digest[:2]}/{digest[2:]}") for each in objects)
+    ]
+    return sorted([*wrong, *listed]), objects
+
+
+def _stamp(path: Path, digest: str) -> Stamp:
+    """What is another when somebody has touched a file or folder; its time of change cannot be set."""
+    files = [*(regular_files(path) if path.is_dir() else ()), str(path)]
+    stats = [os.stat(file) for file in files if os.path.exists(file)]
+    size = sum(each.st_size for each in stats)
+    changed = max((each.st_ctime_ns for each in stats), default=0)
+    return [digest, len(stats), size, sum(each.st_ino for each in stats), changed]
+
+
+def _checked(plan: Plan) -> dict[str, Stamp]:
+    """Output -> its stamp when its bytes had just been hashed."""
+    try:
+        return dict(json.loads(_file(plan).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _check(plan: Plan, there: Mapping[str, str], known: Mapping[str, Stamp]) -> None:
+    stamps = {path: _stamp(plan.folder / path, digest) for path, digest in there.items()}
+    atomic.write(_file(plan), canonical({**known, **stamps}) + "\n", durable=False)
+
+
+def _file(plan: Plan) -> Path:
+    return plan.folder / plan.state("travelled", "checked.json")
 
 
 def _remove(folder: Path, paths: Iterable[str]) -> None:

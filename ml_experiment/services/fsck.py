@@ -27,6 +27,8 @@ SAID = {
     "look": "`ml-experiment status` says what it is; `dvc checkout --force` puts back the other",
     "run": "`dvc repro --force --single-item {stage}` makes it anew",
 }
+MENDED = ("add", "fetch", "checkout")
+PASSES = 2  # a folder's listing first: only then is it known what is in it
 FORCED = {
     "stale": "was made with other values ({})",
     "edited": "has bytes that no record knows ({})",
@@ -81,6 +83,16 @@ def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError 
     Raises:
         UserError: what DVC says.
     """
+    trouble = None
+    for _ in range(PASSES):
+        trouble = _mend(plan, faults)
+        faults = fsck(plan)
+        if trouble or not any(fault.repair in MENDED for fault in faults):
+            break
+    return [*faults], trouble
+
+
+def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
     broken = [fault.object for fault in faults if fault.where == "cache" and fault.object]
     dvc.forget(plan.folder, broken)
     stages = {each.path: each.stage for each in dvc.kept(plan.folder)}
@@ -88,13 +100,12 @@ def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError 
     if added:
         dvc.commit(plan.folder, added, {})
     wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
-    trouble = None
-    if wanted:
-        try:
-            trouble = dvc.pull(plan.folder, wanted, None).trouble
-        except UserError as error:
-            trouble = error
-    return fsck(plan), trouble
+    if not wanted:
+        return None
+    try:
+        return dvc.pull(plan.folder, wanted, None).trouble
+    except UserError as error:
+        return error
 
 
 def _of(folder: Path, kept: Kept) -> Iterator[Fault]:

@@ -42,7 +42,11 @@ MADE = ("small.bin", "large.bin", "parts/small.bin", "parts/large.bin")
 
 def call(folder: Path, *words: str, code: int | None = 0, **environ: str) -> str:
     """Run a command and return what it says; `code` is the exit code that it must have."""
-    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
+    quiet = {
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "DVC_NO_ANALYTICS": "1",
+        "DVC_SITE_CACHE_DIR": str(folder.parent / "site"),
+    }
     done = Project(folder).call(*words, **quiet, **environ)
     text = done.stdout + done.stderr
     assert code is None or done.returncode == code, text

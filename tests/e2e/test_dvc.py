@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -101,24 +100,6 @@ def test_another_clone_knows_what_was_made_and_runs_what_differs(kept: Path, cac
     call(third, "git", "checkout", "-q", "experiment.yaml")
     call(third, "ml-experiment", "pull")
     assert to_run(third) == set()
-
-
-@pytest.mark.parametrize("cache", ["hardlink", "symlink"])
-def test_an_object_with_other_bytes_is_fetched_anew(kept: Path, cache: str) -> None:
-    other = clone(kept, "other", cache)
-    call(other, "ml-experiment", "pull")
-    file = other / "results/make/big.txt"
-    right = file.read_bytes()
-    status = file.stat()
-    file.chmod(0o644)
-    with file.open("r+b") as stream:  # through the link, so it is the object in the cache
-        stream.write(b"X")
-    os.utime(file, ns=(status.st_mtime_ns, status.st_mtime_ns))
-    file.chmod(0o444)
-    file.unlink()
-    assert "1 objects fetched" in call(other, "ml-experiment", "pull")
-    assert file.read_bytes() == right
-    assert to_run(other) == set()
 
 
 def test_faults_are_found_and_mended(kept: Path) -> None:
