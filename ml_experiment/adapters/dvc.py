@@ -122,6 +122,7 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
         count = len(held - before)
         wanted = [*targets]
         if lacking:
+            repo.drop_data_index()  # it may have been made of a listing with other bytes
             trouble = trouble or _without_remote(repo, folder, remote)
             wanted = [piece.path for piece in pieces if piece.path not in lacking]
             if not wanted:
