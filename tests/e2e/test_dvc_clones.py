@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
+from ml_experiment import hashing
 from tests.e2e.kept import CLEAN, MADE, call, clone, commit, edit, seed_of, to_run
-
-OUTPUTS = ("results/make/large.bin", "results/make/parts", "results/make/metrics.json")
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +42,9 @@ def assert_same(one: Path, other: Path) -> None:
     for name in MADE:
         path = f"results/make/{name}"
         assert (one / path).read_bytes() == (other / path).read_bytes()
-    for path in OUTPUTS:
-        told = call(other, "ml-experiment", "lineage", path)
-        assert "seed" in told
-        assert told == call(one, "ml-experiment", "lineage", path)
+    told = call(other, "ml-experiment", "lineage", "results/make/parts")
+    assert str(hashing.of_path(other / "results/make/parts"))[:8] in told
+    assert told == call(one, "ml-experiment", "lineage", "results/make/parts")
     assert to_run(other) == set()
     assert CLEAN in call(other, "dvc", "repro")
 
@@ -72,10 +70,3 @@ def test_what_one_pushes_the_other_pulls(lawful: Path, cache: str, s3: str) -> N
     assert "6 objects fetched, 1 records added" in told
     assert seed_of(lawful) == second
     assert_same(other, lawful)
-
-    # Back to where it was, in a third place that has never seen it: all of it is in S3.
-    third = clone(lawful, "third", cache)
-    call(third, "git", "checkout", "-q", "HEAD~1")
-    assert "6 objects fetched" in call(third, "ml-experiment", "pull", "--remote", "cloud")
-    assert seed_of(third) == first
-    assert to_run(third) == set()

@@ -58,6 +58,7 @@ def objects_of(folder: Path, within: str = ".dvc/cache") -> dict[str, Path]:
     return {kind: object_of(folder, kind, within) for kind in OBJECTS}
 
 
+@pytest.mark.parametrize("cache", ["copy", "hardlink", "symlink"])
 def test_after_a_checkout_of_dvcs(lawful: Path, cache: str) -> None:
     """DVC puts such bytes into place without a word; a link into the cache has them already."""
     seed = seed_of(lawful)
