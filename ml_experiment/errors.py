@@ -62,6 +62,11 @@ class Problem:
             lines.append(f"    to do:    {self.hint}")
         return "\n".join(lines)
 
+    def brief(self) -> str:
+        """On one line, without the place."""
+        value = "" if self.value is MISSING else f" ({shown(self.value)})"
+        return f"{self.what}{value}" + (f"; {self.hint}" if self.hint else "")
+
 
 class UserError(MLExperimentError):
     """One mistake that the user can mend."""

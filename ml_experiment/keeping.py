@@ -17,13 +17,12 @@ FILE = "dvc.yaml"
 
 
 def is_wanted(plan: Plan, environ: Mapping[str, str]) -> bool:
-    """Whether outputs go to DVC by themselves: there is a dvc.yaml, and DVC has not started the run."""
-    by_dvc = "DVC_STAGE" in environ
-    return plan.experiment.dvc == "auto" and not by_dvc and (plan.folder / FILE).is_file()
+    """Whether outputs are DVC's: there is a dvc.yaml, and DVC has not started the run."""
+    return "DVC_STAGE" not in environ and (plan.folder / FILE).is_file()
 
 
 def keep(plan: Plan) -> str:
-    """Give DVC what is current, if it is wanted.
+    """Give DVC what is current, if it is wanted; with `dvc: manual` make it ready for that.
 
     Returns:
         What to say of it, such as `DVC: 4 stages`; nothing where there was nothing to do.
@@ -32,6 +31,7 @@ def keep(plan: Plan) -> str:
         return ""
     words = [sys.executable, "-m", "ml_experiment.services.commit", plan.file]
     words += ["--overridden"] if plan.overridden or plan.suffix else []
+    words += ["--manual"] if plan.experiment.dvc == "manual" else []
     done = subprocess.run(words, cwd=plan.folder, capture_output=True, text=True, check=False)
     try:
         told = json.loads(done.stdout)
@@ -40,4 +40,5 @@ def keep(plan: Plan) -> str:
         return f"DVC: nothing kept, {last}"
     if told["refused"]:
         return f"DVC: nothing kept, {told['refused']}"
-    return f"DVC: {told['stages']} stages" if told["stages"] else ""
+    count = told["stages"]
+    return f"DVC: {count} {'stage' if count == 1 else 'stages'}" if count else ""

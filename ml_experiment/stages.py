@@ -98,7 +98,7 @@ def _maker(made: Iterable[Stage], path: str) -> Stage | None:
 
 
 def _travels(out: str) -> bool:
-    return out.endswith(f"/{travelling.NAME}")
+    return out.endswith((f"/{travelling.NAME}", f".{travelling.NAME}"))
 
 
 def shown(plan: Plan) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _of_step(
 def _of_study(
     plan: Plan, step: StepPlan, likes: Mapping[str, str], files: Mapping[str, Any]
 ) -> Stage:
-    """Its one output is the study's folder: trials with their suggestions, table, best, views."""
+    """Its output is the study's folder: trials with their suggestions, table, best, views."""
     assert step.study is not None
     name = step.study.name
     trials = [
@@ -160,7 +160,7 @@ def _of_study(
         step.name,
         _unique([*needed, *_code(trials), *_environments(trials)]),
         _params(files, ["seed", "params", "axes", *declared]),
-        (own,),
+        (own, travelling.file_of(plan, step)),
         (own,),
         (),
     )

@@ -135,15 +135,15 @@ def _told(of_job: Iterable[records.Line], path: str) -> set[str | None]:
 
 
 def fitting(known: records.Records, digests: Digests) -> dict[str, records.Line]:
-    """Job -> the newest record that says what its outputs are, or else its last one.
+    """Job -> the newest of its records that say best what its outputs are.
 
     An earlier one where DVC or somebody has put back what the job made then.
     """
     found = {}
     for job, last in known.finished.items():
         of_job = known.of(job)
-        fits = (record for record in of_job if _fits(record, digests)) if len(of_job) > 1 else ()
-        found[job] = next(iter(fits), last)
+        fits = len(of_job) == 1 or not _misfits(last, digests)
+        found[job] = last if fits else min(of_job, key=lambda record: _misfits(record, digests))
     return found
 
 
@@ -156,9 +156,10 @@ def told(plan: Plan) -> tuple[records.Records, Digests, dict[str, records.Line]]
     return known, digests, fitting(known, digests)
 
 
-def _fits(record: records.Line, digests: Digests) -> bool:
-    return all(
-        entry["hash"] is None or digests.of(path) in (None, entry["hash"])
+def _misfits(record: records.Line, digests: Digests) -> int:
+    """How many outputs are there and have other bytes than a record says."""
+    return sum(
+        entry["hash"] is not None and digests.of(path) not in (None, entry["hash"])
         for path, entry in record["outputs"].items()
     )
 

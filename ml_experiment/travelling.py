@@ -2,6 +2,10 @@
 
 DVC brings it along with the others, whoever pulls or checks out. Here its records are added to
 those of this workspace, so that outputs are known that another one has made.
+
+The file is there only while it tells of the step's outputs as they are. Where one of them is made
+anew it goes, and comes back when the step is what the experiment says: without it DVC commits
+nothing, not with `dvc commit --force` either.
 """
 
 from __future__ import annotations
@@ -19,8 +23,14 @@ NAME = "records.jsonl"
 
 
 def file_of(plan: Plan, step: StepPlan) -> str:
-    """Where the records of a step's or study's outputs travel."""
-    return f"{plan.results}/{step.folder}/{NAME}"
+    """Where the records of a step's outputs travel; a study's beside it, as it is one output."""
+    of_study = step.study is not None or step.trials_of is not None
+    return f"{plan.results}/{step.folder}{'.' if of_study else '/'}{NAME}"
+
+
+def withdraw(plan: Plan, step: StepPlan) -> None:
+    """Take the file away, as one of the outputs that it tells of is another now."""
+    (plan.folder / file_of(plan, step)).unlink(missing_ok=True)
 
 
 def write(plan: Plan, names: Collection[str]) -> None:

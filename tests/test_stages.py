@@ -41,7 +41,8 @@ def test_a_stage_for_each_step_that_is_run_and_each_study(tmp_path: Path) -> Non
 
 def test_a_study_is_one_folder_and_depends_on_what_its_trials_need(tmp_path: Path) -> None:
     tune = made(tmp_path)["tune"]
-    assert (tune.outs, tune.deps) == (("results/tune",), ("results/make/big",))
+    assert tune.outs == ("results/tune", "results/tune.records.jsonl")
+    assert tune.deps == ("results/make/big",)
     assert tune.params["experiment.yaml"] == ("seed", "params", "axes", "studies.tune", "steps.fit")
 
 
@@ -60,8 +61,12 @@ def test_what_has_to_be_fetched_for_one_output(tmp_path: Path) -> None:
     own = "results/final/records.jsonl"
     path = "results/final/size=1/metrics.csv"
     assert stages.needed(found, [path]) == [path, own, "tune", "make"]
-    assert stages.needed(found, ["tune"]) == ["tune", "make"]
-    assert stages.needed(found, ["results/tune/best.json"]) == ["results/tune/best.json", "make"]
+    assert stages.needed(found, ["tune"]) == ["tune", "results/tune.records.jsonl", "make"]
+    assert stages.needed(found, ["results/tune/best.json"]) == [
+        "results/tune/best.json",
+        "results/tune.records.jsonl",
+        "make",
+    ]
     assert stages.needed(found, ["data/other.csv"]) == ["data/other.csv"]
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dvc.exceptions import DvcException
+from dvc.config import NoRemoteError
+from dvc.exceptions import DownloadError
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
+from ml_experiment.adapters.dvc_trouble import of_dvc, told, transfer, unreadable
+from ml_experiment.adapters.dvc_trouble import remote as at_remote
 from ml_experiment.digests import Member
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_file
 
 FOLDER = ".dvc"
+DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 LINKS = ("hardlink", "symlink")  # where the workspace is to have links into the cache
 
 
@@ -68,11 +72,15 @@ class Fetched(NamedTuple):
 
     Attributes:
         objects: how many came from the remote into the cache.
-        entered: output -> its digest in dvc.lock, of those that are new in the workspace.
+        there: output (or file of one) -> its digest in dvc.lock, of those that are now in place.
+        lacking: the same, of those that the cache does not have, or not whole.
+        trouble: why the remote did not give what it may have.
     """
 
     objects: int
-    entered: dict[str, str]
+    there: dict[str, str]
+    lacking: dict[str, str]
+    trouble: UserError | None = None
 
 
 def push(folder: Path, targets: Sequence[str], remote: str | None) -> int:
@@ -81,42 +89,81 @@ def push(folder: Path, targets: Sequence[str], remote: str | None) -> int:
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo:
+    with _repository(folder) as repo, at_remote(folder):
         return int(repo.push(targets=[*targets] or None, remote=remote))
+
+
+def nowhere(folder: Path, targets: Sequence[str], remote: str | None) -> list[str]:
+    """The outputs that neither the cache nor a remote has, or not whole.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo, at_remote(folder):
+        lacking = {
+            digest: piece.path
+            for piece in _pieces(repo, folder, targets)
+            for file, digest in piece.files.items()
+            if not os.path.isfile(file)
+        }
+        if not lacking:
+            return []
+        there = {*repo.cloud.get_remote_odb(name=remote).list_oids_exists([*lacking])}
+        return sorted({path for digest, path in lacking.items() if digest not in there})
 
 
 def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
     """Fetch objects, and put them where dvc.lock and .dvc files have them.
 
+    An output that the cache does not have whole stays as it is: DVC would remove a folder of which
+    it has one file less.
+
     Raises:
-        UserError: what DVC says, such as that the remote lacks an object.
+        UserError: what DVC says, such as that somebody else is at work.
     """
     with _repository(folder) as repo:
-        done = repo.pull(targets=[*targets] or None, remote=remote)
-        changed = {
-            os.path.abspath(path).rstrip(os.sep)
-            for kind in ("added", "modified")
-            for path in done[kind]
-        }
-        digests = {
-            os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
-            for out in repo.index.outs
-            if out.use_cache and out.hash_info and out.fs_path in changed
-        }
-        return Fetched(int(done["stats"]["fetched"]), digests)
+        before, trouble = _held(_pieces(repo, folder, targets)), None
+        with told(folder) as heard, at_remote(folder):
+            try:
+                repo.fetch(targets=[*targets] or None, remote=remote)
+            except DownloadError as error:
+                trouble = None if heard.only_lacking() else transfer(error, heard, folder)
+        pieces = _pieces(repo, folder, targets)
+        held = _held(pieces)
+        lacking = {piece.path: piece.digest for piece in pieces if not held.issuperset(piece.files)}
+        count = len(held - before)
+        wanted = [*targets]
+        if lacking:
+            repo.drop_data_index()  # it may have been made of a listing with other bytes
+            trouble = trouble or _without_remote(repo, folder, remote)
+            wanted = [piece.path for piece in pieces if piece.path not in lacking]
+            if not wanted:
+                return Fetched(count, {}, lacking, trouble)
+        repo.checkout(targets=wanted or None)
+        there = {piece.path: piece.digest for piece in pieces if piece.path not in lacking}
+        return Fetched(count, there, lacking, trouble)
 
 
-def forget(folder: Path, digests: Iterable[str]) -> None:
-    """Remove objects whose bytes are not what their names say, and such ones in a folder's."""
+def forget(folder: Path, digests: Iterable[str]) -> list[str]:
+    """Remove objects whose bytes are not what their names say, and such ones in a folder's.
+
+    Returns:
+        Where they were, in the cache; in a remote they have the same place. With a folder's file its
+        listing, for where a remote has that DVC believes that it has the files.
+    """
+    gone: dict[str, None] = {}
     with _repository(folder) as repo:
         cache = repo.cache.local
         for digest in digests:
             own = Path(cache.oid_to_path(digest))
-            members = _members(own) if digest.endswith(".dir") else []
-            for each in (digest, *members):
+            members = _members(own) if digest.endswith(".dir") else {}
+            for each in (digest, *members.values()):
                 file = Path(cache.oid_to_path(each))
                 if file.is_file() and of_file(file) != each.removesuffix(".dir"):
                     file.unlink()
+                    top = os.path.join(cache.path, "..", "..")
+                    gone |= dict.fromkeys(os.path.relpath(one, top) for one in (file, own))
+    return [*gone]
 
 
 class Kept(NamedTuple):
@@ -147,10 +194,7 @@ def kept(folder: Path) -> list[Kept]:
             if not out.use_cache or not out.hash_info:
                 continue
             digest = str(out.hash_info.value)
-            own = Path(out.cache.oid_to_path(digest))
-            objects = {digest: own}
-            for member in _members(own) if digest.endswith(".dir") else ():
-                objects[member] = Path(out.cache.oid_to_path(member))
+            objects = {member: Path(file) for file, member in _objects(out).items()}
             path = os.path.relpath(out.fs_path, folder)
             found.append(Kept(path, out.stage.addressing, digest, objects))
         return sorted(found)
@@ -166,25 +210,80 @@ def changed(folder: Path) -> set[str]:
         return {*repo.status()}
 
 
-def _members(listing: Path) -> list[str]:
-    """The digests in the object of a folder; none where it cannot be read."""
+def _held(pieces: Iterable[_Piece]) -> set[str]:
+    """The files of the cache that are there."""
+    return {file for piece in pieces for file in piece.files if os.path.isfile(file)}
+
+
+def _without_remote(repo: Any, folder: Path, remote: str | None) -> UserError | None:
     try:
-        return [entry["md5"] for entry in json.loads(listing.read_text("utf-8"))]
+        repo.cloud.get_remote(name=remote)
+    except NoRemoteError as error:
+        return of_dvc(error, folder)
+    return None
+
+
+class _Piece(NamedTuple):
+    """An output, or a file of one that is a folder.
+
+    Attributes:
+        path: relative to the workspace.
+        digest: of dvc.lock.
+        files: file of the cache -> digest.
+    """
+
+    path: str
+    digest: str
+    files: dict[str, str]
+
+
+def _pieces(repo: Any, folder: Path, targets: Sequence[str]) -> list[_Piece]:
+    """What some targets are, or everything, by path."""
+    found = []
+    for out in repo.index.targets_view([*targets] or None).outs:
+        if not out.use_cache or not out.hash_info:
+            continue
+        path = os.path.relpath(out.fs_path, folder)
+        inner = [os.path.normpath(each) for each in targets if each.startswith(f"{path}/")]
+        if not inner:
+            found.append(_Piece(path, str(out.hash_info.value), _objects(out)))
+        for each in inner:
+            found += _within(out, path, os.path.relpath(each, path))
+    return sorted(found)
+
+
+def _within(out: Any, path: str, inner: str) -> Iterator[_Piece]:
+    """The files of an output at some place in it."""
+    listing, digest = next(iter(_objects(out).items()))
+    if not os.path.isfile(listing):
+        yield _Piece(f"{path}/{inner}", digest, {listing: digest})
+    for name, md5 in _members(Path(listing)).items():
+        if f"{name}/".startswith(f"{inner}/"):
+            yield _Piece(f"{path}/{name}", md5, {out.cache.oid_to_path(md5): md5})
+
+
+def _objects(out: Any) -> dict[str, str]:
+    """File of the cache -> digest: an output's own object, and of a folder those of its files."""
+    digest = str(out.hash_info.value)
+    if not DIGEST.fullmatch(digest):
+        file = out.stage.dvcfile.relpath.replace("dvc.yaml", "dvc.lock")
+        raise unreadable(file, Path(out.repo.root_dir))
+    own = out.cache.oid_to_path(digest)
+    members = _members(Path(own)) if digest.endswith(".dir") else {}
+    return {own: digest, **{out.cache.oid_to_path(md5): md5 for md5 in members.values()}}
+
+
+def _members(listing: Path) -> dict[str, str]:
+    """Path -> digest, in the object of a folder; none where it cannot be read."""
+    try:
+        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text("utf-8"))}
     except (OSError, ValueError, LookupError, TypeError):
-        return []
+        return {}
 
 
 @contextmanager
 def _repository(folder: Path) -> Iterator[Any]:
     """DVC's, quiet: it says in the UserError what is wrong, and nothing else."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-    try:
-        with Repo(str(folder)) as repo:
-            yield repo
-    except DvcException as error:
-        raise UserError(f"DVC: {error}", where=str(folder)) from None
-    except OSError as error:
-        raise UserError(
-            f"DVC: {error.strerror or error}", where=str(error.filename or folder)
-        ) from None
+    with told(folder), Repo(str(folder)) as repo:
+        yield repo

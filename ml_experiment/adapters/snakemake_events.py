@@ -31,6 +31,7 @@ from ml_experiment import (
     repository,
     staleness,
     tracking,
+    travelling,
 )
 from ml_experiment.adapters import outcomes, slurm
 from ml_experiment.adapters import snakemake as rules
@@ -124,6 +125,8 @@ class Session:
             moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.begun))
             run = f"{moment}-{secrets.token_hex(3)}"
             folder = self.folder
+            if self.plan is not None:
+                travelling.take(self.plan)
             self.recorder = Recorder(folder, self.plan, run, _metadata(folder))
             records.append(records.runs_file(folder), self._run(self.recorder))
             if not self.offline:
@@ -177,6 +180,8 @@ class Session:
         recorder = self.open()
         recorder.digests.take(outcomes.of(jobid))
         record = recorder.finished(started, at, outcomes.host_of(jobid))
+        if self.plan is not None and started.job is not None:
+            travelling.withdraw(self.plan, started.job.step)
         if self.display:
             self.display.studies.ended(started.job, record, at)
         if self.display and (record.get("trial") or {}).get("state") == "failed":

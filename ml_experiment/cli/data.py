@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
 from ml_experiment.cli import arguments
 from ml_experiment.cli.commands import cores, experiment_file
 
-SHOWN = 5  # jobs that are not current after a pull
+SHOWN = 5  # jobs that are not current after a pull, outputs that are not to be had
 
 
 def dvc(options: argparse.Namespace) -> int:
@@ -50,9 +51,21 @@ def push(options: argparse.Namespace) -> int:
     from ml_experiment import workspace
     from ml_experiment.services import exchange as service
 
-    count = service.push(workspace.open_plan(), options.targets, options.remote)
-    print(f"{count} objects sent" if count else "nothing to send: the remote has everything")
-    return 0
+    done = service.push(workspace.open_plan(), options.targets, options.remote)
+    if done.objects or not done.nowhere:
+        count = done.objects
+        print(f"{count} objects sent" if count else "nothing to send: the remote has everything")
+    _lacking(done.nowhere)
+    return 1 if done.nowhere else 0
+
+
+def _lacking(paths: Sequence[str]) -> None:
+    for path in paths[:SHOWN]:
+        print(f"{path}: neither in the cache nor to be had from the remote", file=sys.stderr)
+    if len(paths) > SHOWN:
+        print(f"… and {len(paths) - SHOWN} more", file=sys.stderr)
+    if paths:
+        print("whoever has it can push it; `snakemake` makes it anew", file=sys.stderr)
 
 
 def pull(options: argparse.Namespace) -> int:
@@ -67,7 +80,10 @@ def pull(options: argparse.Namespace) -> int:
         print(f"  {state.job}: {state.word}" + (f": {why}" if why else ""))
     if len(done.left) > SHOWN:
         print(f"  … and {len(done.left) - SHOWN} more: `ml-experiment status`")
-    return 0
+    if done.trouble:
+        raise done.trouble
+    _lacking(done.lacking)
+    return 1 if done.lacking else 0
 
 
 def fsck(options: argparse.Namespace) -> int:
@@ -78,14 +94,17 @@ def fsck(options: argparse.Namespace) -> int:
     plan = workspace.open_plan()
     found = service.fsck(plan)
     if options.repair and found:
-        left = service.repair(plan, found)
-        print(f"{len(found) - len(left)} of {len(found)} faults mended", file=sys.stderr)
+        left, trouble = service.repair(plan, found)
+        if trouble:
+            print(trouble, file=sys.stderr)
+        mended = max(0, len(found) - len(left))
+        print(f"{mended} of {len(found)} faults mended", file=sys.stderr)
         found = left
     if options.json:
         print(json.dumps([fault._asdict() for fault in found], indent=1))
     else:
         for fault in found:
-            print(f"{fault.where}: {fault.path} {fault.what}; {service.SAID[fault.repair]}")
+            print(fault.said())
         if not found:
             print("no fault found: every object and output is what dvc.lock says")
     return 1 if found else 0

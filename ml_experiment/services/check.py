@@ -77,13 +77,15 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
 
 
 def _stages(plan: Plan) -> Iterator[Problem]:
-    """Whether the stages in dvc.yaml, where there is one, are the experiment's."""
+    """Whether the stages in dvc.yaml, where there is one, are the experiment's and can be kept."""
     if plan.suffix or plan.overridden or not (plan.folder / dvc.FILE).is_file():
         return
     made = dvc.proposed(plan.folder / plan.file)
     if dvc.FILE in dvc.changed(made):
         what = f"not what {plan.file} says:\n{dvc.difference(made).rstrip()}"
         yield Problem(what, Place(dvc.FILE, dvc.first(made)), hint="`ml-experiment dvc` writes it")
+    for path in dvc.in_git(made):
+        yield Problem(dvc.IN_GIT, Place(path))
 
 
 def _variables(plan: Plan, loaded: Loaded) -> Iterator[Problem]:

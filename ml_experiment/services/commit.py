@@ -55,6 +55,17 @@ def commit(file: Path) -> Committed:
     return Committed(len(wanted))
 
 
+def prepare(file: Path) -> Committed:
+    """Where it is the user who commits: write the records that go along, of the stages that are current.
+
+    Raises:
+        UserError, ExperimentError: what is wrong with the experiment.
+    """
+    plan = workspace.open_plan(file)
+    travelling.write(plan, _current(plan))
+    return Committed()
+
+
 class _Digest(NamedTuple):
     """Of an output, and of each of the files that it is."""
 
@@ -99,14 +110,17 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("file", type=Path)
     parser.add_argument("--overridden", action="store_true")
+    parser.add_argument("--manual", action="store_true")
     options = parser.parse_args()
     if options.overridden:
         done = Committed(refused="it has values that the experiment file does not have")
     else:
         try:
-            done = commit(options.file)
-        except MLExperimentError as error:
-            done = Committed(refused=str(error))
+            done = prepare(options.file) if options.manual else commit(options.file)
+        except UserError as error:
+            done = Committed(refused=error.problem.brief())
+        except MLExperimentError:
+            done = Committed(refused="the experiment has mistakes: `ml-experiment check`")
     print(json.dumps(done._asdict()))  # noqa: T201
     return 0
 

@@ -20,6 +20,7 @@ from ml_experiment.resolve import resolve
 
 FILE = "dvc.yaml"
 IGNORED_BY_DVC = ("/.ml_experiment/", "/.snakemake/", ".snakemake_timestamp")
+IN_GIT = "git has it, so DVC cannot keep it: `git rm -r --cached` it, and commit"
 IGNORE_HEAD = "# Written by `ml-experiment dvc`: DVC keeps the results, git their metrics.\n"
 
 
@@ -103,7 +104,15 @@ def notes(made: Proposal) -> list[str]:
             f"git ignores {ignored[0]}, and DVC leaves metrics to git: in .gitignore, write "
             "/results*/* for /results*/"
         )
+    found += [f"{path}: {IN_GIT}" for path in in_git(made)]
     return found
+
+
+def in_git(made: Proposal) -> list[str]:
+    """The outputs that DVC would keep and git has: it then keeps nothing of their stages."""
+    outs = [path for stage in made.stages for path in stage.outs]
+    words = ["git", "ls-files", "-z", "--", *outs]
+    return [path for path in _asked(made.folder, words).split("\0") if path] if outs else []
 
 
 def _of_git(plan: Plan, made: Sequence[stages.Stage]) -> str:
@@ -122,12 +131,15 @@ def _with_lines(text: str, lines: Sequence[str]) -> str:
 def _ignored_by_git(folder: Path, paths: Sequence[str]) -> list[str]:
     if not paths:
         return []
-    words = ["git", "check-ignore", "--no-index", "--", *paths]
+    return _asked(folder, ["git", "check-ignore", "--no-index", "--", *paths]).splitlines()
+
+
+def _asked(folder: Path, words: Sequence[str]) -> str:
     try:
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     except OSError:  # no git
-        return []
-    return done.stdout.splitlines()
+        return ""
+    return done.stdout
 
 
 def _read(file: Path) -> str:

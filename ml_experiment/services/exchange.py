@@ -2,73 +2,147 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import stages, staleness, times, travelling
+from ml_experiment import atomic, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_path
+from ml_experiment.hashing import canonical, of_path, regular_files
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
+from ml_experiment.services import run
+
+Stamp = list[str | int]
+
+
+class Pushed(NamedTuple):
+    """How many objects went, and which outputs neither the cache nor the remote has."""
+
+    objects: int
+    nowhere: list[str]
 
 
 class Pulled(NamedTuple):
-    """What a pull has brought, and what of the experiment is not current after it."""
+    """What a pull has brought, and what of the experiment is not current after it.
+
+    Attributes:
+        files: objects that came.
+        records: records that came with them.
+        left: the jobs that are not current.
+        lacking: outputs of dvc.lock that are not here and were not to be had.
+        trouble: what is the matter with the remote, or with what came from it.
+    """
 
     files: int
     records: int
     left: list[staleness.State]
+    lacking: list[str] = []  # noqa: RUF012  # nobody changes it
+    trouble: UserError | None = None
 
 
-def push(plan: Plan, targets: Sequence[str], remote: str | None) -> int:
-    """Send what DVC's cache has of these outputs, or all; how many objects went.
+def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
+    """Send what DVC's cache has of these outputs, or all.
 
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
-    return dvc.push(plan.folder, targets, remote)
+    count = dvc.push(plan.folder, targets, remote)
+    return Pushed(count, dvc.nowhere(plan.folder, targets, remote))
 
 
 def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     """Fetch outputs, all that they are made from, and the records; let Snakemake know what is current.
 
+    Bytes that are not what dvc.lock says are left neither here nor in the cache.
+
     Raises:
-        UserError: a remote that cannot be reached or lacks an object, or bytes that are not what
-            dvc.lock says; such an object is not left in the cache.
+        UserError: what DVC says, or a run that is not at its end.
     """
+    run.refuse_beside(plan.folder)
     if targets:
         targets = stages.needed(files.proposed(plan.folder / plan.file).stages, targets)
-    fetched = 0
-    for attempt in (1, 2):
+    known = _checked(plan)
+    done = dvc.pull(plan.folder, targets, remote)
+    fetched, trouble = done.objects, done.trouble
+    wrong, objects = _refuse(plan.folder, done, known)
+    if objects or wrong:
         done = dvc.pull(plan.folder, targets, remote)
-        fetched += done.objects
-        wrong = _wrong(plan.folder, done.entered)
-        if not wrong:
-            break
-        _remove(plan.folder, wrong)
-        dvc.forget(plan.folder, wrong.values())
-        if attempt == 2:
-            raise UserError(
-                "the remote's bytes are not what dvc.lock says, so they were removed",
-                value=", ".join(wrong),
-                hint="whoever has the right ones can push them; `snakemake` makes them anew",
-            )
+        fetched, trouble = fetched + done.objects, done.trouble
+        wrong, objects = _refuse(plan.folder, done, known)
+        trouble = _not_right(wrong, objects) if objects or wrong else trouble
     taken = travelling.take(plan)
     judged = staleness.judged(plan)
     times.align(plan, judged, time.time_ns())
-    return Pulled(fetched, taken, [state for _, state in judged if state.word != "current"])
+    _check(plan, {path: each for path, each in done.there.items() if path not in wrong}, known)
+    left = [state for _, state in judged if state.word != "current"]
+    lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
+    return Pulled(fetched, taken, left, sorted(lacking), trouble)
 
 
-def _wrong(folder: Path, entered: Mapping[str, str]) -> dict[str, str]:
-    """What has other bytes than it should have: output -> the digest that it should have.
+def _not_right(wrong: Iterable[str], objects: Iterable[str]) -> UserError:
+    return UserError(
+        "the remote's bytes are not what dvc.lock says, so they were removed here",
+        value=", ".join(wrong),
+        hint=f"remove {', '.join(objects)} from the remote: then whoever has the right bytes can "
+        "push them; `snakemake` makes them anew",
+    )
 
-    DVC believes that an object which nobody may write is what its name says.
+
+def _refuse(
+    folder: Path, done: dvc.Fetched, known: Mapping[str, Stamp]
+) -> tuple[list[str], list[str]]:
+    """Remove what has other bytes than dvc.lock says; which outputs that was, and which objects.
+
+    DVC believes that an object which nobody may write is what its name says. So do links to it. A
+    folder's listing with other bytes names files that there are not.
     """
-    return {path: digest for path, digest in entered.items() if of_path(folder / path) != digest}
+    wrong = {
+        path: digest
+        for path, digest in done.there.items()
+        if known.get(path) != _stamp(folder / path, digest) and of_path(folder / path) != digest
+    }
+    if not wrong and not done.lacking:
+        return [], []
+    _remove(folder, wrong)
+    objects = dvc.forget(folder, [*wrong.values(), *done.lacking.values()])
+    listed = [
+        path
+        for path, digest in done.lacking.items()
+        if any(each.endswith(f"{digest[:2]}/{digest[2:]}") for each in objects)
+    ]
+    return sorted([*wrong, *listed]), objects
+
+
+def _stamp(path: Path, digest: str) -> Stamp:
+    """What is another when somebody has touched a file or folder; its time of change cannot be set."""
+    files = [*(regular_files(path) if path.is_dir() else ()), str(path)]
+    stats = [os.stat(file) for file in files if os.path.exists(file)]
+    size = sum(each.st_size for each in stats)
+    changed = max((each.st_ctime_ns for each in stats), default=0)
+    return [digest, len(stats), size, sum(each.st_ino for each in stats), changed]
+
+
+def _checked(plan: Plan) -> dict[str, Stamp]:
+    """Output -> its stamp when its bytes had just been hashed."""
+    try:
+        return dict(json.loads(_file(plan).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _check(plan: Plan, there: Mapping[str, str], known: Mapping[str, Stamp]) -> None:
+    stamps = {path: _stamp(plan.folder / path, digest) for path, digest in there.items()}
+    atomic.write(_file(plan), canonical({**known, **stamps}) + "\n", durable=False)
+
+
+def _file(plan: Plan) -> Path:
+    return plan.folder / plan.state("travelled", "checked.json")
 
 
 def _remove(folder: Path, paths: Iterable[str]) -> None:

@@ -11,20 +11,28 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ml_experiment import hashing, staleness
+from ml_experiment import hashing, staleness, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.adapters.dvc import Kept
-from ml_experiment.errors import MLExperimentError
+from ml_experiment.errors import UserError
 from ml_experiment.plan import Plan
+from ml_experiment.services import run
 
 Repair = Literal["add", "fetch", "checkout", "look", "run"]
 
 SAID = {
     "add": "the workspace has it: --repair puts it into the cache",
-    "fetch": "--repair fetches it from the remote",
+    "fetch": "--repair fetches it from the remote; where that lacks it, `snakemake` makes it anew",
     "checkout": "--repair takes it from the cache",
     "look": "`ml-experiment status` says what it is; `dvc checkout --force` puts back the other",
-    "run": "`ml-experiment run` makes it anew",
+    "run": "`dvc repro --force --single-item {stage}` makes it anew",
+}
+MENDED = ("add", "fetch", "checkout")
+PASSES = 2  # a folder's listing first: only then is it known what is in it
+FORCED = {
+    "stale": "was made with other values ({})",
+    "edited": "has bytes that no record knows ({})",
+    "unrecorded": "has no record ({})",
 }
 
 
@@ -37,6 +45,7 @@ class Fault(NamedTuple):
         what: what is wrong.
         repair: what mends it.
         object: the digest of the object in the cache, where it is about one.
+        stage: the stage whose output it is, where that can only be made anew.
     """
 
     where: str
@@ -44,24 +53,46 @@ class Fault(NamedTuple):
     what: str
     repair: Repair
     object: str = ""
+    stage: str = ""
+
+    def said(self) -> str:
+        """On one line: what is wrong, and what mends it."""
+        repair = SAID[self.repair].format(stage=self.stage)
+        return f"{self.where}: {self.path} {self.what}; {repair}"
 
 
 def fsck(plan: Plan) -> list[Fault]:
     """Everything that is wrong, by output.
 
     Raises:
-        UserError: what DVC says, such as that dvc.lock cannot be read.
+        UserError: what DVC says, such as that dvc.lock cannot be read, or a run that is not at its
+            end.
     """
+    run.refuse_beside(plan.folder)
+    travelling.take(plan)
     faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
     return [*faults, *_believed(plan, dvc.changed(plan.folder))]
 
 
-def repair(plan: Plan, faults: Sequence[Fault]) -> list[Fault]:
-    """Mend what can be mended without losing anything; what is left then.
+def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError | None]:
+    """Mend what can be mended without losing anything.
+
+    Returns:
+        What is left then, and what is the matter with the remote.
 
     Raises:
         UserError: what DVC says.
     """
+    trouble = None
+    for _ in range(PASSES):
+        trouble = _mend(plan, faults)
+        faults = fsck(plan)
+        if trouble or not any(fault.repair in MENDED for fault in faults):
+            break
+    return [*faults], trouble
+
+
+def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
     broken = [fault.object for fault in faults if fault.where == "cache" and fault.object]
     dvc.forget(plan.folder, broken)
     stages = {each.path: each.stage for each in dvc.kept(plan.folder)}
@@ -69,12 +100,12 @@ def repair(plan: Plan, faults: Sequence[Fault]) -> list[Fault]:
     if added:
         dvc.commit(plan.folder, added, {})
     wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
-    if wanted:
-        try:
-            dvc.pull(plan.folder, wanted, None)
-        except MLExperimentError:
-            return fsck(plan)
-    return fsck(plan)
+    if not wanted:
+        return None
+    try:
+        return dvc.pull(plan.folder, wanted, None).trouble
+    except UserError as error:
+        return error
 
 
 def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
@@ -87,7 +118,8 @@ def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
         elif found != digest.removesuffix(".dir"):
             yield Fault("cache", kept.path, f"{digest} has other bytes", source, digest)
     if now is None:
-        yield Fault("workspace", kept.path, "is not there", "checkout")
+        whole = all(file.is_file() for file in kept.objects.values())
+        yield Fault("workspace", kept.path, "is not there", "checkout" if whole else "fetch")
     elif now != kept.digest:
         yield Fault("workspace", kept.path, "is not what dvc.lock says", "look")
 
@@ -96,6 +128,6 @@ def _believed(plan: Plan, changed: Collection[str]) -> Iterator[Fault]:
     """What DVC takes for made from the experiment as it is, and its record does not."""
     for unit, state in staleness.judged(plan):
         stage = plan.steps[unit.step].folder if unit.step in plan.steps else None
-        if stage is not None and stage not in changed and state.word == "stale":
-            why = ", ".join(state.reasons)
-            yield Fault("dvc.lock", unit.outputs[0], f"was made with other values ({why})", "run")
+        if stage is not None and stage not in changed and state.word in FORCED:
+            why = FORCED[state.word].format(", ".join(state.reasons))
+            yield Fault("dvc.lock", unit.outputs[0], why, "run", stage=stage)

@@ -13,6 +13,8 @@ from ml_experiment.errors import UserError
 from ml_experiment.plan import TABLES, Plan
 from ml_experiment.services import init
 
+LOCKS = ".snakemake/locks"  # Snakemake's; a file for each kind of lock
+
 
 def command(
     folder: Path,
@@ -54,6 +56,20 @@ def execute(words: Sequence[str], *, live: bool) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(words[0], list(words))  # noqa: S606  # no shell is wanted here
+
+
+def refuse_beside(folder: Path) -> None:
+    """For what changes outputs: not while Snakemake makes them.
+
+    Raises:
+        UserError: a Snakemake is at work in the folder, or was killed there.
+    """
+    if any((folder / LOCKS).glob("*.lock")):
+        raise UserError(
+            "Snakemake is at work here",
+            where=str(folder),
+            hint="again when it has ended; if it was killed, `snakemake --unlock`",
+        )
 
 
 def check_first(file: Path | None, config: Mapping[str, Any]) -> Plan:
