@@ -70,6 +70,31 @@ def pull(options: argparse.Namespace) -> int:
     return 0
 
 
+def data(options: argparse.Namespace) -> int:
+    """`ml-experiment data`."""
+    from ml_experiment import workspace
+    from ml_experiment.services import data as service
+
+    plan = workspace.open_plan(experiment_file(options))
+    if options.action:
+        act, word = {"get": (service.get, "fetched"), "add": (service.add, "added")}[options.action]
+        done = act(plan, options.names)
+        print(f"{word}: " + ", ".join(done) if done else "nothing to do")
+        return 0
+    items = service.listed(plan)
+    if options.json:
+        print(json.dumps([item._asdict() for item in items], indent=1))
+    else:
+        width = max((len(item.name) for item in items), default=0)
+        for item in items:
+            parts = [f"{item.name:<{width}}  {item.path}", item.state, (item.hash or "")[:8]]
+            parts += [f"from {item.source}" if item.source else "", service.SAID[item.state]]
+            print(" · ".join(filter(None, parts)))
+        if not items:
+            print("the experiment declares no raw data: `data:`")
+    return 0 if all(item.state == "kept" for item in items) else 1
+
+
 def fsck(options: argparse.Namespace) -> int:
     """`ml-experiment fsck`."""
     from ml_experiment import workspace
@@ -98,6 +123,7 @@ def add(commands: object) -> None:
     _push(commands)
     _pull(commands)
     _fsck(commands)
+    _data(commands)
 
 
 def _dvc(commands: object) -> None:
@@ -160,6 +186,23 @@ def _fsck(commands: object) -> None:
     )
     command.add_argument("--repair", action="store_true", help="mend what can be mended")
     command.add_argument("--json", action="store_true", help="a list of faults as JSON")
+
+
+def _data(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "data",
+        "say whether raw data are there and as DVC has them (exit code 1 if not), or fetch or add them",
+        "ml-experiment data",
+        "ml-experiment data get          what is not there: from DVC, else from where it comes from",
+        "ml-experiment data add raw      what is there goes to DVC",
+    )
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
+    command.add_argument("--json", action="store_true", help="a list as JSON")
+    command.add_argument("action", nargs="?", choices=("get", "add"), help="fetch, or give to DVC")
+    command.add_argument("names", nargs="*", metavar="NAME", help="entries of `data:` (all)")
 
 
 def _exchanged(command: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ examples:
   ml-experiment lineage results/fit/model.bin    what it was made from
 """
 TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
-DATA = ("dvc", "fsck", "pull", "push", "stage")  # those of cli/data.py
+DATA = ("data", "dvc", "fsck", "pull", "push", "stage")  # those of cli/data.py
 STUDIES_JSON = """
 
 --json prints a list:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import stages, staleness, times, travelling
+from ml_experiment import rawdata, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_path
@@ -41,26 +41,37 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
             dvc.lock says; such an object is not left in the cache.
     """
     if targets:
-        targets = stages.needed(files.proposed(plan.folder / plan.file).stages, targets)
+        made = files.proposed(plan.folder / plan.file).stages
+        targets = stages.needed(made, targets, lambda path: rawdata.holder(plan.folder, path))
+    fetched = fetch(plan.folder, targets, remote)
+    taken = travelling.take(plan)
+    judged = staleness.judged(plan)
+    times.align(plan, judged, time.time_ns())
+    return Pulled(fetched, taken, [state for _, state in judged if state.word != "current"])
+
+
+def fetch(folder: Path, targets: Sequence[str], remote: str | None) -> int:
+    """Fetch outputs, or the data of .dvc files, and hash what comes in; how many objects came.
+
+    Raises:
+        UserError: as of `pull`.
+    """
     fetched = 0
     for attempt in (1, 2):
-        done = dvc.pull(plan.folder, targets, remote)
+        done = dvc.pull(folder, targets, remote)
         fetched += done.objects
-        wrong = _wrong(plan.folder, done.entered)
+        wrong = _wrong(folder, done.entered)
         if not wrong:
             break
-        _remove(plan.folder, wrong)
-        dvc.forget(plan.folder, wrong.values())
+        _remove(folder, wrong)
+        dvc.forget(folder, wrong.values())
         if attempt == 2:
             raise UserError(
                 "the remote's bytes are not what dvc.lock says, so they were removed",
                 value=", ".join(wrong),
                 hint="whoever has the right ones can push them; `snakemake` makes them anew",
             )
-    taken = travelling.take(plan)
-    judged = staleness.judged(plan)
-    times.align(plan, judged, time.time_ns())
-    return Pulled(fetched, taken, [state for _, state in judged if state.word != "current"])
+    return fetched
 
 
 def _wrong(folder: Path, entered: Mapping[str, str]) -> dict[str, str]:
