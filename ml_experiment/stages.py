@@ -84,7 +84,7 @@ def needed(
     found: dict[str, None] = {}
     above: list[str] = []
     for target in targets:
-        stage = by_name.get(target) or _maker(made, target)
+        stage = by_name.get(target) or maker(made, target)
         found[target] = None
         if stage is not None:
             found.update(dict.fromkeys(out for out in stage.outs if _travels(out)))
@@ -92,7 +92,7 @@ def needed(
     done: dict[str, None] = {}
     while above:
         path = above.pop()
-        stage = _maker(made, path)
+        stage = maker(made, path)
         if stage is not None and stage.name not in done:
             done[stage.name] = None
             above += stage.deps
@@ -101,7 +101,8 @@ def needed(
     return [*dict.fromkeys([*found, *done])]
 
 
-def _maker(made: Iterable[Stage], path: str) -> Stage | None:
+def maker(made: Iterable[Stage], path: str) -> Stage | None:
+    """The stage whose output a path is, or is in."""
     within = f"{path}/"
     outs = ((stage, out) for stage in made for out in (*stage.outs, *stage.metrics))
     return next((stage for stage, out in outs if within.startswith(f"{out}/")), None)

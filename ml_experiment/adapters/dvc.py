@@ -203,7 +203,7 @@ def obtainable(folder: Path, digest: str) -> bool:
         return bool(repo.cache.local.exists(digest) or repo.config["core"].get("remote"))
 
 
-def differing(folder: Path, targets: Sequence[str], remote: str | None) -> dict[str, str]:
+def differing(folder: Path, remote: str | None) -> dict[str, str]:
     """What cache and remote do not both have: path (of a folder's files too) -> which of them lacks it.
 
     "new": the remote; "deleted": the cache; "missing": both.
@@ -212,8 +212,10 @@ def differing(folder: Path, targets: Sequence[str], remote: str | None) -> dict[
         UserError: there is no remote, or it cannot be reached.
     """
     with _repository(folder) as repo:
-        found = repo.status(targets=[*targets] or None, cloud=True, remote=remote)
-        return {os.path.normpath(path): str(word) for path, word in sorted(found.items())}
+        found = repo.status(cloud=True, remote=remote)
+        # DVC names files as seen from where this process is
+        named = {os.path.relpath(os.path.abspath(path), folder): path for path in found}
+        return {path: str(found[named[path]]) for path in sorted(named)}
 
 
 def _members(listing: Path) -> list[str]:

@@ -7,8 +7,13 @@ import json
 import sys
 
 from ml_experiment.cli import arguments
-from ml_experiment.cli.commands import cores, experiment_file
+from ml_experiment.cli.commands import cores, experiment_file, overrides
 
+LACKS = {
+    "remote": "the remote lacks {}: `ml-experiment push`",
+    "cache": "only the remote has {}: `ml-experiment pull`",
+    "both": "neither cache nor remote has {}: `ml-experiment fsck` says what mends it",
+}
 SHOWN = 5  # jobs that are not current after a pull
 
 
@@ -68,6 +73,36 @@ def pull(options: argparse.Namespace) -> int:
     if len(done.left) > SHOWN:
         print(f"  … and {len(done.left) - SHOWN} more: `ml-experiment status`")
     return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """`ml-experiment status --remote`."""
+    from ml_experiment import workspace
+    from ml_experiment.services import exchange as service
+    from ml_experiment.services import stage as stages
+
+    plan = workspace.open_plan(experiment_file(options), overrides(options))
+    if options.step is not None:
+        stages.due(plan, options.step)  # that there is such a step
+    found, ahead = service.compare(plan, options.remote or None)
+    if options.step is not None:
+        found = [each for each in found if each.of == options.step]
+        ahead = [name for name in ahead if name == options.step]
+    if options.json:
+        differences = [each._asdict() for each in found]
+        print(json.dumps({"differences": differences, "ahead": ahead}, indent=1))
+        return 1 if found or ahead else 0
+    for of in dict.fromkeys(each.of for each in found):
+        for lacks, said in LACKS.items():
+            paths = [each.path for each in found if each.of == of and each.lacks == lacks]
+            if paths:
+                more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+                print(f"{of}: {said.format(paths[0] + more)}")
+    for name in ahead:
+        print(f"{name}: not as dvc.lock has it: `ml-experiment status {name}`, `dvc repro {name}`")
+    if not found and not ahead:
+        print("the remote has everything that DVC keeps here, and nothing of it is lacking here")
+    return 1 if found or ahead else 0
 
 
 def data(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from ml_experiment import rawdata, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
@@ -22,6 +22,59 @@ class Pulled(NamedTuple):
     files: int
     records: int
     left: list[staleness.State]
+
+
+class Difference(NamedTuple):
+    """A file that cache and remote do not both have.
+
+    Attributes:
+        path: of an output, or of a file in it.
+        of: the step or study that makes it; else the raw data that it is or is in.
+        lacks: who lacks it.
+    """
+
+    path: str
+    of: str
+    lacks: Literal["remote", "cache", "both"]
+
+
+class Compared(NamedTuple):
+    """What dvc.lock and .dvc files name, in the cache and in a remote.
+
+    Attributes:
+        differences: by path.
+        ahead: the steps and studies that are not as dvc.lock has them, so that no remote can.
+    """
+
+    differences: list[Difference]
+    ahead: list[str]
+
+
+LACKS: Mapping[str, Literal["remote", "cache", "both"]] = {
+    "new": "remote",
+    "deleted": "cache",
+    "missing": "both",
+}
+
+
+def compare(plan: Plan, remote: str | None) -> Compared:
+    """Compare the cache with a remote; nothing is fetched or sent.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    made = files.proposed(plan.folder / plan.file).stages
+    found = dvc.differing(plan.folder, remote)
+    changed = dvc.changed(plan.folder)
+
+    def of(path: str) -> str:
+        stage = stages.maker(made, path)
+        return stage.name if stage else rawdata.holder(plan.folder, path) or path
+
+    return Compared(
+        [Difference(path, of(path), LACKS[word]) for path, word in found.items()],
+        [stage.name for stage in made if stage.name in changed],
+    )
 
 
 def push(plan: Plan, targets: Sequence[str], remote: str | None) -> int:

@@ -1,4 +1,4 @@
-"""Raw data: added to DVC, fetched from where they come from, and there in another clone."""
+"""Raw data in DVC and from where they come; what a remote has of them and of outputs."""
 
 from __future__ import annotations
 
@@ -179,6 +179,56 @@ def test_without_a_repository_of_dvcs_it_says_so(raw: Path) -> None:
         told = call(raw, "ml-experiment", "data", action, code=2)
         assert "no DVC repository here" in told
     assert listed(raw) == {"far": "kept", "near": "kept"}
+
+
+def compared(folder: Path, *words: str, code: int = 1) -> dict[str, dict[str, str]]:
+    """Step or raw data -> path -> who lacks it; and `ahead`."""
+    told = json.loads(
+        call(folder, "ml-experiment", "status", "--remote", "--json", *words, code=code)
+    )
+    found: dict[str, dict[str, str]] = {"ahead": dict.fromkeys(told["ahead"], "")}
+    for each in told["differences"]:
+        found.setdefault(each["of"], {})[each["path"]] = each["lacks"]
+    return found
+
+
+def test_what_the_remote_lacks_and_what_it_has_more(raw: Path) -> None:
+    assert call(raw, "ml-experiment", "status", "--remote") == (
+        "the remote has everything that DVC keeps here, and nothing of it is lacking here\n"
+    )
+    assert compared(raw, code=0) == {"ahead": {}}
+    other = clone(raw, "other")
+    found = compared(other)
+    assert found["join"] == {f"results/join/{n}": "cache" for n in ("records.jsonl", "table.csv")}
+    assert found["data/near"] == {"data/near/a.csv": "cache"}
+    assert {*found["ahead"]} == {"join", "other"}  # outputs are not there
+    told = call(other, "ml-experiment", "status", "--remote", "store", code=1)
+    assert "data/far.csv: only the remote has data/far.csv: `ml-experiment pull`\n" in told
+
+    (raw / "data/near/b.csv").write_text("more\n")
+    call(raw, "ml-experiment", "data", "add")
+    assert compared(raw)["data/near"] == {"data/near": "remote", "data/near/b.csv": "remote"}
+    assert {*compared(raw)["ahead"]} == {"join"}
+    call(raw, "snakemake", "--cores", "2")
+    assert {*compared(raw)["join"].values()} == {"remote"}
+    told = call(raw, "ml-experiment", "status", "join", "--remote", code=1)
+    assert told.startswith("join: the remote lacks results/join/")
+    assert "data/near" not in told
+    call(raw, "ml-experiment", "push")
+    assert compared(raw, code=0) == {"ahead": {}}
+    shutil.rmtree(raw / ".dvc/cache")
+    shutil.rmtree(raw.parent / "remote")
+    assert {*compared(raw)["other"].values()} == {"both"}
+
+
+def test_a_remote_that_is_not_there_is_said(raw: Path) -> None:
+    told = call(raw, "ml-experiment", "status", "--remote", "nowhere", code=2)
+    assert "remote 'nowhere' doesn't exist" in told
+    told = call(raw, "ml-experiment", "status", "jion", "--remote", code=2)
+    assert "did you mean join?" in told
+    (raw / ".dvc").rename(raw / "gone")
+    told = call(raw, "ml-experiment", "status", "--remote", code=2)
+    assert "Traceback" not in told
 
 
 @pytest.fixture
