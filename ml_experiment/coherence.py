@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ml_experiment import rawdata
 from ml_experiment.plan import Plan, StepPlan
 from ml_experiment.references import steps_of
 
@@ -19,6 +20,7 @@ def check(made: Plan, problem: Report) -> None:
     for step in made.steps.values():
         _matches(made, step, problem)
     _same_folder(made, problem)
+    rawdata.check(made, problem)
     root = os.path.realpath(made.folder)
     for link, step in _links(made):
         goal = os.path.realpath(link)

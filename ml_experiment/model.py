@@ -212,6 +212,28 @@ class Study(Tuning):
     )
 
 
+class Import(Frozen):
+    """A file or folder in another git or DVC repository."""
+
+    repo: Text = Field(description="the address or path of a git repository")
+    path: Text = Field(description="the path of a file or folder in it")
+    rev: Text | None = Field(None, description="a tag, branch or commit of it")
+
+
+class Data(Frozen):
+    """Raw data: a file or folder that no step makes."""
+
+    path: Text = Field(description="where it is in the project, such as data/raw.csv")
+    source: Text | Import | None = Field(
+        None,
+        alias="from",
+        description="where it comes from: a URL, a path, or {repo: URL, path: FILE, rev: TAG}",
+    )
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}(\.dir)?$")] | None = Field(
+        None, description="the MD5 of its bytes; of a folder DVC's, which ends with .dir"
+    )
+
+
 class Experiment(Frozen):
     """One experiment, after `extends`, variant, overrides and `like`."""
 
@@ -226,6 +248,10 @@ class Experiment(Frozen):
     params: Mapping[Name, Any] = Field({}, description="parameters shared by all steps")
     axes: Mapping[AxisName, AxisValues] = Field(
         {}, description="a mapping of axis names to lists of values"
+    )
+    data: Mapping[Name, Data] = Field(
+        {},
+        description="a mapping of names to raw data, each with path, and from: where it comes from",
     )
     steps: Mapping[Name, Step] = Field(
         {}, description="a mapping of step names to steps, each with run or call"
@@ -248,7 +274,12 @@ def seconds(timeout: int | str | None) -> int | None:
 def fields(path: tuple[str, ...]) -> Mapping[str, Any]:
     """The keys that a mapping at this path of an experiment may have; none where any name may."""
     model = _model(path)
-    return {} if model is None else model.model_fields
+    return {} if model is None else _keys(model)
+
+
+def _keys(model: type[BaseModel]) -> Mapping[str, Any]:
+    """The keys of a mapping as they are written: `from` is no name in Python."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
 def described(path: tuple[str, ...]) -> str | None:
@@ -261,8 +292,8 @@ def described(path: tuple[str, ...]) -> str | None:
         return "a list of values: texts, numbers, true or false" if len(path) == 2 else _VALUE
     for end in range(len(path), 0, -1):
         model = _model(path[: end - 1])
-        if model is not None and path[end - 1] in model.model_fields:
-            return model.model_fields[path[end - 1]].description
+        if model is not None and path[end - 1] in (known := _keys(model)):
+            return str(known[path[end - 1]].description)
         if model is Matrix:
             return "a list of values of this axis" if end == len(path) else _VALUE
     return None
@@ -293,8 +324,10 @@ def _model(path: tuple[str, ...]) -> type[BaseModel] | None:
 _PARTS: Mapping[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "steps": (Step, Work),
     "studies": (Study, Tuning),
+    "data": (Data, Data),
 }
 _BELOW: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
     Step: {"matrix": Matrix, "replicates": Replicates},
     Study: {"matrix": Matrix, "stop": Stop},
+    Data: {"from": Import},
 }

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from ml_experiment import matrix, placeholders, plan
 from ml_experiment.errors import did_you_mean, nearest
-from ml_experiment.model import Step
+from ml_experiment.model import Data, Step
 from ml_experiment.plan import Case, Input, Source
+
+DATA = "data"  # what stands before the dot in a reference to raw data
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class References:
         axes: step -> its axes.
         problem: reports (path in the experiment, what, value=, expected=, hint=).
         within: a step of trials -> the steps whose files it takes of its own trial, by name.
+        data: the raw data that the experiment declares.
     """
 
     folder: Path
@@ -33,6 +36,7 @@ class References:
     axes: Mapping[str, matrix.Axes]
     problem: Callable[..., None]
     within: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    data: Mapping[str, Data] = field(default_factory=dict)
 
     def inputs(self, name: str, cases: tuple[Case, ...]) -> dict[str, dict[str, Input]]:
         """Case label -> name -> input, for all cases of a step."""
@@ -102,13 +106,23 @@ class References:
 
     def _source(self, text: str, path: tuple[str, ...], case: Case) -> Source:
         head, dot, rest = text.partition(".")
-        if dot and head in self.faulty:
+        if dot and (head in self.faulty or text in self.faulty):
             return Source(path=text)
+        if dot and head == DATA and self.data:
+            return self._data(rest, path)
         if dot and head in self.steps:
             return self._output(head, rest, path)
         if not os.path.lexists(self.folder / text):
             self._check_path(text, path)
         return Source(path=self._filled(text, path, case))
+
+    def _data(self, name: str, path: tuple[str, ...]) -> Source:
+        """The path of raw data that the experiment declares."""
+        if name in self.data:
+            return Source(path=os.path.normpath(self.data[name].path))
+        hint = f"{did_you_mean(name, self.data)} A file: ./{DATA}.{name}"
+        self.problem(path, "no such raw data", value=f"{DATA}.{name}", hint=hint)
+        return Source(path=f"{DATA}.{name}")
 
     def _check_path(self, text: str, path: tuple[str, ...]) -> None:
         """Report a path that is nothing and looks like a reference."""

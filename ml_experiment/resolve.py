@@ -127,8 +127,10 @@ class _Resolver:
         known = {**every, **gathers}
         axes = {**axes, **{name: axes[plan.trials_name(name)] for name in gathers}}
         within = {name: self.studies.named(study) for name, study in self.study_of.items()}
-        faulty = frozenset(self.faulty | (self.experiment.studies.keys() - gathers.keys()))
-        found = References(self.loaded.folder, known, faulty, axes, self.problem, within)
+        told = {".".join(path) for path in self.loaded.faulty}  # raw data, as data.NAME
+        faulty = frozenset(self.faulty | told | (self.experiment.studies.keys() - gathers.keys()))
+        raw, folder = self.experiment.data, self.loaded.folder
+        found = References(folder, known, faulty, axes, self.problem, within, raw)
         steps = {}
         for name, step in every.items():
             study = self.study_of.get(name, "")

@@ -8,7 +8,7 @@ The files of DVC: https://dvc.org/doc/user-guide/project-structure/dvcyaml-files
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,31 +67,42 @@ def stages(plan: Plan, likes: Mapping[str, str], files: Mapping[str, Any]) -> li
     ]
 
 
-def needed(made: Sequence[Stage], targets: Iterable[str]) -> list[str]:
+def needed(
+    made: Sequence[Stage], targets: Iterable[str], raw: Callable[[str], str | None]
+) -> list[str]:
     """For outputs (or stages, by name): what has to be fetched to have all that they are made from.
 
     Outputs of the same stages that nobody asked for are not among it, but for the records; a target
     that no stage makes stays as it is.
+
+    Args:
+        made: all stages.
+        targets: what is asked for.
+        raw: a path that no stage makes -> the raw data of DVC's that it is or is in, or None.
     """
     by_name = {stage.name: stage for stage in made}
     found: dict[str, None] = {}
     above: list[str] = []
     for target in targets:
-        stage = by_name.get(target) or _maker(made, target)
+        stage = by_name.get(target) or maker(made, target)
         found[target] = None
         if stage is not None:
             found.update(dict.fromkeys(out for out in stage.outs if _travels(out)))
             above += stage.deps
     done: dict[str, None] = {}
     while above:
-        stage = _maker(made, above.pop())
+        path = above.pop()
+        stage = maker(made, path)
         if stage is not None and stage.name not in done:
             done[stage.name] = None
             above += stage.deps
+        elif stage is None and (data := raw(path)) is not None:
+            done[data] = None
     return [*dict.fromkeys([*found, *done])]
 
 
-def _maker(made: Iterable[Stage], path: str) -> Stage | None:
+def maker(made: Iterable[Stage], path: str) -> Stage | None:
+    """The stage whose output a path is, or is in."""
     within = f"{path}/"
     outs = ((stage, out) for stage in made for out in (*stage.outs, *stage.metrics))
     return next((stage for stage, out in outs if within.startswith(f"{out}/")), None)

@@ -217,7 +217,9 @@ def test_experiment(block: Block, tmp_path: Path) -> None:
     "kind",
     [
         model.Bounds,
+        model.Data,
         model.Experiment,
+        model.Import,
         model.Matrix,
         model.Replicates,
         model.Step,
@@ -236,7 +238,8 @@ def test_every_key_is_documented(kind: type[Any]) -> None:
         re.findall(r"\b(\w+):", prose)
     )
     shown = "".join(block.text for _, blocks in pages for block in blocks if block.kind == "yaml")
-    for field in kind.model_fields:
+    for name, info in kind.model_fields.items():
+        field = info.alias or name
         assert field in documented, f"the documentation does not explain `{field}`"
         assert re.search(rf"\b{field}:", shown), f"the documentation has no example of {field}"
 

@@ -58,16 +58,15 @@ def test_keys_of_the_steps_that_a_step_is_like_and_of_the_files_they_are_in(tmp_
 
 def test_what_has_to_be_fetched_for_one_output(tmp_path: Path) -> None:
     found = [*made(tmp_path).values()]
+    raw = {"data/raw.csv": "data"}.get  # which DVC keeps as a whole folder
     own = "results/final/records.jsonl"
     path = "results/final/size=1/metrics.csv"
-    assert stages.needed(found, [path]) == [path, own, "tune", "make"]
-    assert stages.needed(found, ["tune"]) == ["tune", "results/tune.records.jsonl", "make"]
-    assert stages.needed(found, ["results/tune/best.json"]) == [
-        "results/tune/best.json",
-        "results/tune.records.jsonl",
-        "make",
-    ]
-    assert stages.needed(found, ["data/other.csv"]) == ["data/other.csv"]
+    assert stages.needed(found, [path], raw) == [path, own, "tune", "make", "data"]
+    travelling = "results/tune.records.jsonl"
+    assert stages.needed(found, ["tune"], raw) == ["tune", travelling, "make", "data"]
+    best = "results/tune/best.json"
+    assert stages.needed(found, [best], raw) == [best, travelling, "make", "data"]
+    assert stages.needed(found, ["data/other.csv"], raw) == ["data/other.csv"]
 
 
 def test_what_the_user_wrote_into_the_file_stays(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ml_experiment.adapters.dvc_trouble import remote as at_remote
 from ml_experiment.digests import Member
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_file
+from ml_experiment.model import Import
 
 FOLDER = ".dvc"
 DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -208,6 +209,69 @@ def changed(folder: Path) -> set[str]:
     """
     with _repository(folder) as repo:
         return {*repo.status()}
+
+
+def add(folder: Path, path: str) -> str:
+    """Put raw data into the cache, and write its .dvc file; its digest.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo:
+        (stage,) = repo.add(os.path.join(folder, path))
+        return str(stage.outs[0].hash_info.value)
+
+
+def bring(folder: Path, path: str, source: str | Import) -> str:
+    """Fetch raw data from outside to where nothing is, and write the .dvc file; the data's digest.
+
+    Args:
+        folder: the workspace.
+        path: where they are to be, relative to `folder`.
+        source: a URL, a path relative to `folder`, or a file of another repository.
+
+    Raises:
+        UserError: what DVC says, such as that there is nothing.
+    """
+    target = os.path.join(folder, path)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    try:
+        with _repository(folder) as repo:
+            if isinstance(source, Import):
+                stage = repo.imp(source.repo, source.path, out=target, rev=source.rev)
+            else:
+                local = "://" not in source and not os.path.isabs(source)
+                inside = os.path.join(folder, source)  # DVC goes by the folder of the .dvc file
+                url = os.path.relpath(inside, os.path.dirname(target)) if local else source
+                stage = repo.imp_url(url, out=target)
+            return str(stage.outs[0].hash_info.value)
+    except ImportError as error:  # such as: s3 is supported, but requires 'dvc-s3'
+        raise UserError(f"DVC: {error}", value=str(source)) from None
+
+
+def obtainable(folder: Path, digest: str) -> bool:
+    """Whether an object is in the cache, or a remote is configured that may have it.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with _repository(folder) as repo:
+        return bool(repo.cache.local.exists(digest) or repo.config["core"].get("remote"))
+
+
+def differing(folder: Path, remote: str | None) -> dict[str, str]:
+    """What cache and remote do not both have: path (of a folder's files too) -> which of them lacks it.
+
+    "new": the remote; "deleted": the cache; "missing": both.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    with _repository(folder) as repo:
+        found = repo.status(cloud=True, remote=remote)
+        # DVC names files as seen from where this process is
+        named = {os.path.relpath(os.path.abspath(path), folder): path for path in found}
+        return {path: str(found[named[path]]) for path in sorted(named)}
 
 
 def _held(pieces: Iterable[_Piece]) -> set[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from ml_experiment import keys, launch, overrides, sources, staleness, workspace
+from ml_experiment import keys, launch, overrides, rawdata, sources, staleness, workspace
 from ml_experiment.adapters import slurm, snakemake_command
 from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
@@ -68,7 +68,7 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         raise WorkflowError(str(error)) from None
     opened = Experiment(plan, nested=nested)
     if not nested:  # that one is written by whoever has started this process
-        for told in staleness.searched_again(plan):
+        for told in (*staleness.searched_again(plan), *rawdata.absences(plan)):
             sys.stderr.write(f"{told}\n")
         workspace.write_keys(plan, _before if _dry else None)
     _opened.append(opened)

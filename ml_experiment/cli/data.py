@@ -8,8 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from ml_experiment.cli import arguments
-from ml_experiment.cli.commands import cores, experiment_file
+from ml_experiment.cli.commands import cores, experiment_file, overrides
 
+LACKS = {
+    "remote": "the remote lacks {}: `ml-experiment push`",
+    "cache": "only the remote has {}: `ml-experiment pull`",
+    "both": "neither cache nor remote has {}: `ml-experiment fsck` says what mends it",
+}
 SHOWN = 5  # jobs that are not current after a pull, outputs that are not to be had
 
 
@@ -86,6 +91,61 @@ def pull(options: argparse.Namespace) -> int:
     return 1 if done.lacking else 0
 
 
+def status(options: argparse.Namespace) -> int:
+    """`ml-experiment status --remote`."""
+    from ml_experiment import workspace
+    from ml_experiment.services import exchange as service
+    from ml_experiment.services import stage as stages
+
+    plan = workspace.open_plan(experiment_file(options), overrides(options))
+    if options.step is not None:
+        stages.due(plan, options.step)  # that there is such a step
+    found, ahead = service.compare(plan, options.remote or None)
+    if options.step is not None:
+        found = [each for each in found if each.of == options.step]
+        ahead = [name for name in ahead if name == options.step]
+    if options.json:
+        differences = [each._asdict() for each in found]
+        print(json.dumps({"differences": differences, "ahead": ahead}, indent=1))
+        return 1 if found or ahead else 0
+    for of in dict.fromkeys(each.of for each in found):
+        for lacks, said in LACKS.items():
+            paths = [each.path for each in found if each.of == of and each.lacks == lacks]
+            if paths:
+                more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+                print(f"{of}: {said.format(paths[0] + more)}")
+    for name in ahead:
+        print(f"{name}: not as dvc.lock has it: `ml-experiment status {name}`, `dvc repro {name}`")
+    if not found and not ahead:
+        print("the remote has everything that DVC keeps here, and nothing of it is lacking here")
+    return 1 if found or ahead else 0
+
+
+def data(options: argparse.Namespace) -> int:
+    """`ml-experiment data`."""
+    from ml_experiment import workspace
+    from ml_experiment.services import data as service
+
+    plan = workspace.open_plan(experiment_file(options))
+    if options.action:
+        act, word = {"get": (service.get, "fetched"), "add": (service.add, "added")}[options.action]
+        done = act(plan, options.names)
+        print(f"{word}: " + ", ".join(done) if done else "nothing to do")
+        return 0
+    items = service.listed(plan)
+    if options.json:
+        print(json.dumps([item._asdict() for item in items], indent=1))
+    else:
+        width = max((len(item.name) for item in items), default=0)
+        for item in items:
+            parts = [f"{item.name:<{width}}  {item.path}", item.state, (item.hash or "")[:8]]
+            parts += [f"from {item.source}" if item.source else "", service.SAID[item.state]]
+            print(" · ".join(filter(None, parts)))
+        if not items:
+            print("the experiment declares no raw data: `data:`")
+    return 0 if all(item.state == "kept" for item in items) else 1
+
+
 def fsck(options: argparse.Namespace) -> int:
     """`ml-experiment fsck`."""
     from ml_experiment import workspace
@@ -117,6 +177,7 @@ def add(commands: object) -> None:
     _push(commands)
     _pull(commands)
     _fsck(commands)
+    _data(commands)
 
 
 def _dvc(commands: object) -> None:
@@ -179,6 +240,23 @@ def _fsck(commands: object) -> None:
     )
     command.add_argument("--repair", action="store_true", help="mend what can be mended")
     command.add_argument("--json", action="store_true", help="a list of faults as JSON")
+
+
+def _data(commands: object) -> None:
+    command = arguments.command_of(
+        commands,
+        "data",
+        "say whether raw data are there and as DVC has them (exit code 1 if not), or fetch or add them",
+        "ml-experiment data",
+        "ml-experiment data get          what is not there: from DVC, else from where it comes from",
+        "ml-experiment data add raw      what is there goes to DVC",
+    )
+    command.add_argument(
+        "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
+    )
+    command.add_argument("--json", action="store_true", help="a list as JSON")
+    command.add_argument("action", nargs="?", choices=("get", "add"), help="fetch, or give to DVC")
+    command.add_argument("names", nargs="*", metavar="NAME", help="entries of `data:` (all)")
 
 
 def _exchanged(command: argparse.ArgumentParser) -> None:

@@ -27,7 +27,7 @@ examples:
   ml-experiment lineage results/fit/model.bin    what it was made from
 """
 TRACKING = ("runs", "track", "ui")  # the commands of cli/tracking.py
-DATA = ("dvc", "fsck", "pull", "push", "stage")  # those of cli/data.py
+DATA = ("data", "dvc", "fsck", "pull", "push", "stage")  # those of cli/data.py
 STUDIES_JSON = """
 
 --json prints a list:
@@ -35,6 +35,12 @@ STUDIES_JSON = """
                  begun), declared, done, complete, failed, pruned, removed, stopped, objectives,
                  best [{number, params, values}], changed
   with NAME      one object for each trial: study, case, number, state, values, params, reason
+"""
+STATUS_JSON = """
+
+--json with --remote prints one object:
+  differences    [{path, of: the step or raw data, lacks: remote, cache or both}]
+  ahead          the steps whose outputs are not as dvc.lock has them, so that no remote can
 """
 LINEAGE_JSON = """
 
@@ -89,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.command in TRACKING:
         from ml_experiment.cli import tracking as commands
-    elif options.command in DATA:
+    elif options.command in DATA or getattr(options, "remote", None) is not None:
         from ml_experiment.cli import data as commands  # type: ignore[no-redef]
     elif options.command == "studies":
         from ml_experiment.cli import studies as commands  # type: ignore[no-redef]
@@ -191,10 +197,20 @@ def _status(commands: object) -> None:
         "ml-experiment status",
         "ml-experiment status fit      each job of a step",
         "ml-experiment status --json | jq '.[] | select(.state != \"current\")'",
+        "ml-experiment status --remote         what DVC's remote lacks, or has and is not here",
     )
+    command.epilog = f"{command.epilog}{STATUS_JSON}"
     arguments.of_experiment(command)
     command.add_argument("step", nargs="?", help="one step")
     command.add_argument("--json", action="store_true", help="a list of jobs as JSON")
+    command.add_argument(
+        "--remote",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="compare what DVC keeps here with one of its remotes (the default one); exit code 1 "
+        "if one of the two lacks anything",
+    )
 
 
 def _studies(commands: object) -> None:

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import sources
+from ml_experiment import rawdata, sources
 from ml_experiment.asking import Asking
 from ml_experiment.config import Loaded, find, load
 from ml_experiment.errors import ExperimentError, Place, Problem, UserError
@@ -38,6 +38,7 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     plan = resolve(loaded)
     problems = [*_tools(plan, loaded), *_variables(plan, loaded), *_samplers(plan, loaded)]
     problems += _stages(plan)
+    problems += _lost(plan, loaded)
     missing = list(_missing_inputs(plan, loaded))
     refusal = None
     try:
@@ -115,8 +116,20 @@ def _missing_inputs(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
             for name, item in inputs.items():
                 for source in item.sources:
                     if source.path is not None and not (plan.folder / source.path).exists():
+                        told = rawdata.absent(plan, source.path)
                         what = f"no such file, and no step makes it: {source.path}"
-                        yield _problem(loaded, step, what, "inputs", name)
+                        found = _problem(loaded, step, told.what if told else what, "inputs", name)
+                        yield replace(found, hint=told.hint) if told else found
+
+
+def _lost(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
+    """Raw data that are not there and can come from nowhere."""
+    for name, declared in plan.experiment.data.items():
+        if rawdata.lost(plan.folder, declared):
+            what = "it is not there, and neither DVC nor the experiment says where it comes from"
+            hint = f"put it there and `ml-experiment data add {name}`, or write `from`"
+            path = ("data", name)
+            yield Problem(what, loaded.place(*path), ".".join(path), declared.path, hint=hint)
 
 
 def _declared(plan: Plan) -> list[StepPlan]:

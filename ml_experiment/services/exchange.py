@@ -8,9 +8,9 @@ import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from ml_experiment import atomic, stages, staleness, times, travelling
+from ml_experiment import atomic, rawdata, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical, of_path, regular_files
@@ -46,6 +46,59 @@ class Pulled(NamedTuple):
     trouble: UserError | None = None
 
 
+class Difference(NamedTuple):
+    """A file that cache and remote do not both have.
+
+    Attributes:
+        path: of an output, or of a file in it.
+        of: the step or study that makes it; else the raw data that it is or is in.
+        lacks: who lacks it.
+    """
+
+    path: str
+    of: str
+    lacks: Literal["remote", "cache", "both"]
+
+
+class Compared(NamedTuple):
+    """What dvc.lock and .dvc files name, in the cache and in a remote.
+
+    Attributes:
+        differences: by path.
+        ahead: the steps and studies that are not as dvc.lock has them, so that no remote can.
+    """
+
+    differences: list[Difference]
+    ahead: list[str]
+
+
+LACKS: Mapping[str, Literal["remote", "cache", "both"]] = {
+    "new": "remote",
+    "deleted": "cache",
+    "missing": "both",
+}
+
+
+def compare(plan: Plan, remote: str | None) -> Compared:
+    """Compare the cache with a remote; nothing is fetched or sent.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    made = files.proposed(plan.folder / plan.file).stages
+    found = dvc.differing(plan.folder, remote)
+    changed = dvc.changed(plan.folder)
+
+    def of(path: str) -> str:
+        stage = stages.maker(made, path)
+        return stage.name if stage else rawdata.holder(plan.folder, path) or path
+
+    return Compared(
+        [Difference(path, of(path), LACKS[word]) for path, word in found.items()],
+        [stage.name for stage in made if stage.name in changed],
+    )
+
+
 def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
     """Send what DVC's cache has of these outputs, or all.
 
@@ -66,7 +119,28 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     """
     run.refuse_beside(plan.folder)
     if targets:
-        targets = stages.needed(files.proposed(plan.folder / plan.file).stages, targets)
+        made = files.proposed(plan.folder / plan.file).stages
+        targets = stages.needed(made, targets, lambda path: rawdata.holder(plan.folder, path))
+    known = _checked(plan)
+    done = fetch(plan, targets, remote)
+    taken = travelling.take(plan)
+    judged = staleness.judged(plan)
+    times.align(plan, judged, time.time_ns())
+    _check(plan, done.there, known)
+    left = [state for _, state in judged if state.word != "current"]
+    lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
+    return Pulled(done.objects, taken, left, sorted(lacking), done.trouble)
+
+
+def fetch(plan: Plan, targets: Sequence[str], remote: str | None) -> dvc.Fetched:
+    """Fetch outputs, or the data of .dvc files; whatever comes in is hashed.
+
+    Bytes that are not what they should be are left neither here nor in the cache. What is wrong then
+    is the trouble of what is returned.
+
+    Raises:
+        UserError: what DVC says.
+    """
     known = _checked(plan)
     done = dvc.pull(plan.folder, targets, remote)
     fetched, trouble = done.objects, done.trouble
@@ -76,13 +150,8 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
         fetched, trouble = fetched + done.objects, done.trouble
         wrong, objects = _refuse(plan.folder, done, known)
         trouble = _not_right(wrong, objects) if objects or wrong else trouble
-    taken = travelling.take(plan)
-    judged = staleness.judged(plan)
-    times.align(plan, judged, time.time_ns())
-    _check(plan, {path: each for path, each in done.there.items() if path not in wrong}, known)
-    left = [state for _, state in judged if state.word != "current"]
-    lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
-    return Pulled(fetched, taken, left, sorted(lacking), trouble)
+    right = {path: each for path, each in done.there.items() if path not in wrong}
+    return done._replace(objects=fetched, there=right, trouble=trouble)
 
 
 def _not_right(wrong: Iterable[str], objects: Iterable[str]) -> UserError:

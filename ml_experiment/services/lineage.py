@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import hashing, records
+from ml_experiment import hashing, rawdata, records
 from ml_experiment import lineage as graphs
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.lineage import File, Graph, Index, Node, Versions
@@ -63,9 +63,29 @@ def lineage(
     versions = {**used, **made} if downstream else made or used
     state, digest = _state(now, versions, raw=not made and not inside)
     walk = graphs.descendants if downstream else graphs.ancestry
-    graph = walk(known, name, digest, depth)
+    graph = _with_origins(project, walk(known, name, digest, depth))
     remark = "; ".join(filter(None, [remark, _remark(state, now, raw=not made)]))
     return Answer(state, now, remark, graph, downstream, _details(project, graph.jobs))
+
+
+def _with_origins(project: Path, graph: Graph) -> Graph:
+    """The graph with what DVC's .dvc files say of raw data: where these bytes came from."""
+    known: dict[str, rawdata.Kept | None] = {}
+
+    def told(file: File) -> File:
+        if graphs.RAW not in file.notes:
+            return file
+        if file.path not in known:
+            known[file.path] = rawdata.kept(project, file.path)
+        kept = known[file.path]
+        if kept is None or not kept.origin or kept.digest != file.hash:
+            return file
+        return replace(file, notes=(*file.notes, f"from {kept.origin}"))
+
+    jobs = {
+        id_: replace(node, inputs=tuple(map(told, node.inputs))) for id_, node in graph.jobs.items()
+    }
+    return Graph(told(graph.file), jobs)
 
 
 def _hash(path: Path) -> str | None:
