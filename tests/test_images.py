@@ -1,0 +1,41 @@
+"""Which environments an experiment names, and what is wrong with them under `runtime: docker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ml_experiment import workspace
+from ml_experiment.errors import ExperimentError
+
+EXPERIMENT = """\
+name: x
+runtime: docker
+steps:
+  a: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: one}
+  b: {run: "true > {outputs.o}", outputs: {o: o.txt}}
+  c: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: two}
+  d: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: tow}
+"""
+
+
+def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    for name, text in (("one", "image: a\n"), ("two", "nonsense: 1\n")):
+        (tmp_path / "envs" / name).mkdir(parents=True)
+        (tmp_path / "envs" / name / "image.yaml").write_text(text)
+    (tmp_path / "envs/two/image.lock").write_text("{")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(EXPERIMENT)
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(file)
+    problems = {problem.key: problem for problem in raised.value.problems}
+    assert problems["steps.a.environment"].what == "there is no image of it"
+    assert problems["steps.a.environment"].hint == "`ml-experiment env build one`"
+    assert problems["steps.b.environment"].what == "no environment, in whose image it would run"
+    assert "not an image.lock" in problems["steps.c.environment"].what
+    assert problems["steps.d.environment"].hint == "did you mean two?"
+    assert len(problems) == 4
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(file, {"runtime": "host"})
+    assert [problem.key for problem in raised.value.problems] == ["steps.d.environment"]
