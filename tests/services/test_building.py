@@ -15,7 +15,7 @@ from ml_experiment.adapters.docker import Engine
 from ml_experiment.errors import UserError
 from ml_experiment.services import building
 from ml_experiment.services import environments as service
-from tests import wheels
+from tests import registry, wheels
 from tests.docker_engine import BASE
 
 SAID: list[str] = []
@@ -216,3 +216,54 @@ def test_an_image_of_another_platform_is_a_fault(engine: Engine, tmp_path: Path)
     assert service.check(place, [], engine) == []
     environments.write(place, "x", replace(locked, image="sha256:" + "0" * 64))
     assert "the engine does not have" in service.check(place, [], engine)[0].what
+
+
+def push(docker: Mapping[str, str], engine: Engine, name: str, folder: Path) -> str:
+    """An image of its own under a name of a registry, which the engine forgets then. Gives its id."""
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile number /\n")
+    (folder / "number").write_text(f"{folder}\n")
+    made = engine.build(folder, None, SAID.append, again=False, what="x").id
+    engine.tag(made, name)
+    run(docker, "push", "--quiet", name)
+    run(docker, "image", "rm", "--force", made)
+    return made
+
+
+def run(docker: Mapping[str, str], *words: str) -> None:
+    command = ["docker", "--host", docker["DOCKER_HOST"], *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("kind", ["image", "base"])
+def test_what_a_registry_has_is_pinned_by_its_digest_and_fetched_by_it(
+    kind: str, docker: Mapping[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    with registry.running() as address:
+        name = f"{address}/some/image:1"
+        first = push(docker, engine, name, tmp_path / "first")
+        files = (
+            {"image_yaml": f"image: {name}\n"}
+            if kind == "image"
+            else {"Dockerfile": f"FROM {name}\n"}
+        )
+        place = workspace(tmp_path, **files)
+        locked = building.lock(place, "x", engine, SAID.append)
+        pin = locked.base[name]
+        assert pin.startswith(f"{address}/some/image@sha256:")
+        assert build(place, engine).lock.image == first
+        run(docker, "image", "rm", "--force", first)
+        second = push(docker, engine, name, tmp_path / "second")
+        assert engine.image(first) is None
+
+        assert build(place, engine).lock.image == first, (
+            "the name's image was taken, not the pinned one"
+        )
+        assert environments.read(place, "x") == build(place, engine).lock
+        if kind == "image":
+            assert locked.registry == pin
+        engine.pull(name, None, SAID.append)
+        faults = [fault.what for fault in service.check(place, [], engine)]
+        now = building.lock(place, "x", engine, SAID.append).base[name]
+        assert faults[-1] == f"{name} is another image now: locked {pin}, now {now}"
+        assert build(place, engine).lock.image == second
