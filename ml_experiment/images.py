@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from ml_experiment import environments as folders
-from ml_experiment import hashing
+from ml_experiment import hashing, sources
 from ml_experiment.errors import MISSING, MLExperimentError, did_you_mean
 from ml_experiment.model import Experiment
+from ml_experiment.plan import Plan
 
 Named = Iterable[tuple[tuple[str, ...], str | None]]
 
@@ -74,3 +77,25 @@ def pinned(
             else:
                 found[name] = lock.image
     return found
+
+
+def check_scripts(plan: Plan, problem: Tell) -> None:
+    """A script that is not in the workspace cannot be seen in a container."""
+    real = os.path.realpath(plan.folder)
+    for step in plan.steps.values():
+        for case in step.cases:
+            if case.work.environment not in plan.images:
+                continue
+            words = case.template.words if case.template is not None else ()
+            scripts = [
+                after
+                for before, after in itertools.pairwise(words)
+                if sources.INTERPRETERS.match(before.rpartition("/")[2])
+                and (plan.folder / after).is_file()
+            ]
+            for file in dict.fromkeys([*scripts, *case.code.files]):
+                found = os.path.realpath(plan.folder / file)
+                if not found.startswith(f"{real}/"):
+                    what = "a script outside of the workspace, which no container sees"
+                    hint = "copy it into the workspace"
+                    problem(("steps", step.name), what, value=file, hint=hint)

@@ -118,6 +118,7 @@ class _Resolver:
             steps=steps,
         )
         coherence.check(made, self.problem)
+        images.check_scripts(made, self.problem)
         self.overrides_without_effect()
         return made
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_experiment import workspace
+from ml_experiment import environments, workspace
+from ml_experiment.environments import Lock
 from ml_experiment.errors import ExperimentError
 
 EXPERIMENT = """\
@@ -39,3 +40,31 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ExperimentError) as raised:
         workspace.open_plan(file, {"runtime": "host"})
     assert [problem.key for problem in raised.value.problems] == ["steps.d.environment"]
+
+
+SCRIPTS = """\
+name: x
+runtime: docker
+environment: one
+steps:
+  a: {run: "python ../outside.py > {outputs.o}", outputs: {o: o.txt}}
+  b: {run: "python linked.py > {outputs.o}", outputs: {o: o.txt}}
+  c: {run: "python inside.py > {outputs.o}", outputs: {o: o.txt}}
+"""
+
+
+def test_a_script_that_no_container_sees_is_a_mistake(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / "envs/one").mkdir(parents=True)
+    (place / "envs/one/image.yaml").write_text("image: a\n")
+    sources = environments.declared(place, "one").sources()
+    environments.write(place, "one", Lock({}, "linux/amd64", sources, "sha256:0"))
+    (tmp_path / "outside.py").write_text("")
+    (place / "linked.py").symlink_to(tmp_path / "outside.py")
+    (place / "inside.py").write_text("")
+    (place / "experiment.yaml").write_text(SCRIPTS)
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(place / "experiment.yaml")
+    found = {problem.key: problem.value for problem in raised.value.problems}
+    assert found == {"steps.a": "../outside.py", "steps.b": "linked.py"}
+    assert workspace.open_plan(place / "experiment.yaml", {"runtime": "host"}).images == {}

@@ -313,8 +313,12 @@ def _built(
                 )
         (context / "Dockerfile").write_text(text, "utf-8")
         image = engine.build(context, known.platform, say, again=again, what=wanted.shown)
-    finally:
-        shutil.rmtree(context / "wheels", ignore_errors=True)
+    finally:  # what was built stays to be read, without all that went into it
+        for entry in context.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.name not in ("Dockerfile", PINNED):
+                entry.unlink()
     if wanted.kind != "python":
         return image
     assert wanted.base is not None

@@ -333,6 +333,20 @@ def test_more_memory_than_declared_ends_the_job(contained: Project) -> None:
     assert records.details(file, {line["id"]})[line["id"]]["exit_code"] == 137
 
 
+def test_a_job_that_takes_too_long_is_ended_in_its_container(contained: Project) -> None:
+    contained.write("Snakefile", ALL)
+    contained.write(
+        "experiment.yaml", WAITING.replace("    seeding", "    timeout: 1\n    seeding")
+    )
+    contained.write("wait.py", "import time\ntime.sleep(600)\n")
+    done = contained.snakemake()
+    assert done.returncode == 1
+    assert containers(contained) == []
+    file = contained.folder / ".ml_experiment/records.jsonl"
+    (line,) = records.lines(file)
+    assert records.details(file, {line["id"]})[line["id"]]["exit_code"] == 124
+
+
 def test_what_is_missing_is_said_before_anything_runs(
     contained: Project, docker: Mapping[str, str]
 ) -> None:
