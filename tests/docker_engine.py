@@ -109,6 +109,13 @@ def _make_base() -> None:
         raise SystemExit("mmdebstrap has failed")
 
 
+def _unmount() -> None:
+    lines = Path("/proc/self/mounts").read_text("utf-8").splitlines()
+    for place in [line.split()[1] for line in reversed(lines)]:
+        if place.startswith(f"{STATE}/"):
+            subprocess.run(["umount", place], check=False)
+
+
 def _unused(users: IO[bytes]) -> bool:
     try:
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,6 +145,7 @@ def main() -> None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     engine.wait(30)
                 engine.kill()
+            _unmount()  # the engine leaves the namespace of its network
             for folder in ("data", "exec"):
                 shutil.rmtree(STATE / folder, ignore_errors=True)
 
