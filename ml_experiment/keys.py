@@ -156,8 +156,11 @@ def of_table(plan: Plan, step: StepPlan) -> dict[str, Any]:
 
 
 def environment(plan: Plan, name: str | None) -> dict[str, str] | None:
-    """An environment as it stands in a key."""
-    return None if name is None else {"name": name, "digest": plan.environments[name]}
+    """An environment as it stands in a key, with the image that jobs run in, if they do."""
+    if name is None:
+        return None
+    image = {"image": plan.images[name]} if name in plan.images else {}
+    return {"name": name, "digest": plan.environments[name], **image}
 
 
 def _seed(plan: Plan, step: StepPlan) -> dict[str, Any] | None:

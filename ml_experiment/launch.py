@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import placeholders, seeds
+from ml_experiment import containers, placeholders, seeds
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical, of_text
 from ml_experiment.model import seconds
@@ -62,7 +62,8 @@ def line(
     limit = seconds(job.case.work.timeout)
     words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
-    launched = f"{prefix(plan, job, given, resumed=resumed)} exec {shlex.join(words)}"
+    word = "" if containers.image(plan, job.case.work.environment) else "exec "
+    launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
     told = (
         f"{{ status=$?; echo '{{\"status\":'$status'}}' >> {boot}; cp {boot} {boot}.$$; "
@@ -174,7 +175,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         shown["report"] = plan.path(job, "reports.txt")
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
-    text = _prefix(boot, plan.experiment.seed, shown)
+    contained = containers.of_job(plan, job)
+    text = _prefix(boot, plan.experiment.seed, shown, contained)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -201,12 +203,21 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
         "stream": plan.stream(job.step),
         "threads": job.case.work.threads,
     }
-    if job.step.step.seeding == "full" and plan.is_many(job.step):
+    contained = containers.image(plan, job.case.work.environment)
+    if job.step.step.seeding == "full" and plan.is_many(job.step) and not contained:
         boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
     return boot
 
 
-def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, seeding: str) -> str:
+def by_hand(
+    plan: Plan,
+    stream: str,
+    replicate: int,
+    job: str,
+    threads: int,
+    seeding: str,
+    environment: str | None,
+) -> str:
     """The prefix of a rule that was written by hand; `job` names it in paths."""
     root = plan.experiment.seed
     boot = {
@@ -218,7 +229,8 @@ def by_hand(plan: Plan, stream: str, replicate: int, job: str, threads: int, see
         "threads": threads,
     }
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
-    return _prefix(boot, root, {"replicate": replicate, "seed": seed, "threads": threads})
+    given = {"replicate": replicate, "seed": seed, "threads": threads}
+    return _prefix(boot, root, given, containers.by_hand(plan, environment))
 
 
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -233,9 +245,16 @@ def variables(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: texts[0] for name, texts in sorted(found.items()) if len(texts) == 1}
 
 
-def _prefix(boot: Mapping[str, Any], root: int, given: Mapping[str, Any]) -> str:
-    python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
-    setup = [".", str(BOOT / "env.sh"), str(boot["threads"]), str(seeds.hash_seed(root)), python]
+def _prefix(
+    boot: Mapping[str, Any], root: int, given: Mapping[str, Any], contained: Sequence[str] = ()
+) -> str:
+    """The words before a command; `contained`: image and options of the container that it runs in."""
+    threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
-    assignments = (f"{name}={shlex.quote(value)}" for name, value in environ.items())
-    return f"{shlex.join(setup)} && {' '.join(assignments)}"
+    assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in environ.items())
+    if contained:
+        image, *options = contained
+        words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
+        return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
+    python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
+    return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

@@ -91,6 +91,9 @@ class Work(Frozen):
     env: tuple[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")], ...] = Field(
         (), description="a list of environment variables to pass through, never recorded"
     )
+    network: bool = Field(
+        default=False, description="true where a job in a container may use the network"
+    )
 
 
 class Step(Work):
@@ -241,6 +244,10 @@ class Experiment(Frozen):
     extends: Text | None = Field(None, description="the path of the file that this one changes")
     seed: Seed = Field(0, description="the root of every seed, a whole number from 0 to 2147483647")
     environment: Name | None = Field(None, description="the name of a folder in envs/")
+    runtime: Literal["host", "docker"] = Field(
+        "host",
+        description="where jobs run: host, or docker, in the images of their environments",
+    )
     dvc: Literal["auto", "manual"] = Field(
         "auto",
         description="auto: what a run has made goes to DVC, where there is a dvc.yaml; or manual",

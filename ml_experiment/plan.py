@@ -213,6 +213,7 @@ class Plan:
     overridden: bool
     config: Mapping[str, Any]  # what was given to Snakemake's --config
     environments: Mapping[str, str]  # name -> digest
+    images: Mapping[str, str]  # environment -> the id of the image that its jobs run in, if they do
     steps: Mapping[str, StepPlan]
     _jobs: dict[tuple[str, str, str], Job] = field(default_factory=dict, compare=False, repr=False)
     _cases: dict[tuple[str, ...], dict[tuple[str, ...], list[Case]]] = field(

@@ -258,6 +258,7 @@ class Recorder:
         found: dict[str, Any] = {
             "digest": named.get("digest"),
             "distributions": dict(sorted(ran.items())),
+            "image": named.get("image"),
             "name": named.get("name"),
             "python": python,
         }

@@ -10,7 +10,7 @@ from typing import Any
 from ml_experiment import (
     coherence,
     given,
-    hashing,
+    images,
     matrix,
     paths,
     placeholders,
@@ -102,6 +102,8 @@ class _Resolver:
                 study = self.study_of[name]
                 searches[study] = self.studies.plan(study, self.cases[name])
         steps = self.planned(every, axes, searches)
+        named = list(self.named_environments())
+        environments = images.environments(self.loaded.folder, named, self.problem)
         made = Plan(
             experiment=self.experiment,
             file=self.loaded.file,
@@ -109,10 +111,14 @@ class _Resolver:
             suffix=_suffix(self.loaded),
             overridden=self.loaded.overridden,
             config=self.loaded.config,
-            environments=self.environments(),
+            environments=environments,
+            images=images.pinned(
+                self.experiment, self.loaded.folder, environments, named, self.problem
+            ),
             steps=steps,
         )
         coherence.check(made, self.problem)
+        images.check_scripts(made, self.problem)
         self.overrides_without_effect()
         return made
 
@@ -361,36 +367,13 @@ class _Resolver:
             self.codes[key] = make()
         return self.codes[key]
 
-    # ---- environments -------------------------------------------------------------------------
-
-    def environments(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for path, name in self.wanted_environments():
-            if name in found:
-                continue
-            folder = self.loaded.folder / "envs" / name
-            try:
-                found[name] = hashing.of_folder(folder) if folder.is_dir() else ""
-            except OSError as error:
-                what = f"the environment cannot be read: {error.strerror}"
-                self.problem(path, what, value=error.filename)
-                found[name] = ""
-                continue
-            if not found[name]:
-                root = folder.parent
-                known = [entry.name for entry in root.iterdir()] if root.is_dir() else []
-                make = f"make the folder envs/{name} with a requirements.txt"
-                hint = did_you_mean(name, known) or make
-                self.problem(path, "no such environment", value=name, hint=hint)
-        return found
-
-    def wanted_environments(self) -> Iterator[tuple[tuple[str, ...], str]]:
+    def named_environments(self) -> Iterator[tuple[tuple[str, ...], str | None]]:
+        """Each environment that is named, and where; None for a step that names none."""
         if self.experiment.environment is not None:
             yield ("environment",), self.experiment.environment
         for name, cases in self.cases.items():
             for environment in {case.work.environment: None for case in cases}:
-                if environment is not None:
-                    yield ("steps", name, "environment"), environment
+                yield ("steps", name, "environment"), environment
 
 
 def _suffix(loaded: Loaded) -> str:

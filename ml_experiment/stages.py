@@ -139,7 +139,7 @@ def _of_step(
     return Stage(
         step.name,
         _unique([*needed, *_code([step]), *_environments([step])]),
-        _params(files, ["seed", "params", *_declared(likes, step, step.name)]),
+        _params(files, ["seed", "params", "runtime", *_declared(likes, step, step.name)]),
         (*_unique(path.rstrip("/") for path in kept), travelling.file_of(plan, step)),
         _unique(path.rstrip("/") for path in kept if path.endswith("/")),
         _unique(path for path in metrics if path.endswith(SHOWN)),
@@ -170,7 +170,7 @@ def _of_study(
     return Stage(
         step.name,
         _unique([*needed, *_code(trials), *_environments(trials)]),
-        _params(files, ["seed", "params", "axes", *declared]),
+        _params(files, ["seed", "params", "runtime", "axes", *declared]),
         (own, travelling.file_of(plan, step)),
         (own,),
         (),

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Iterator, Mapping
 from typing import NoReturn
 
 import pytest
 from hypothesis import settings
+
+from tests import docker_engine
 
 # The same examples in every run, and no limit on time: a busy machine is no finding.
 settings.register_profile("fixed", derandomize=True, deadline=None)
@@ -38,3 +41,12 @@ def lacking(reason: str) -> NoReturn:
     if os.environ.get("ML_EXPERIMENT_TEST_ENGINES") == "all":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Mapping[str, str]]:
+    """The variables with which a Docker engine is found that has the image `docker_engine.BASE`."""
+    if reason := docker_engine.missing():
+        lacking(reason)
+    with docker_engine.running() as environ:
+        yield environ

@@ -26,8 +26,10 @@ from typing import Any
 
 import pytest
 
-from ml_experiment import config, model, resolve, seeds, workspace, yamlio
+from ml_experiment import config, environments, model, resolve, seeds, workspace, yamlio
 from ml_experiment.cli import main as cli
+from ml_experiment.environments import Lock
+from tests import docker_engine, wheels
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
@@ -142,8 +144,10 @@ TRANSCRIPTS = sorted({block.page for block in all_blocks("console")})
 
 
 @pytest.mark.parametrize("page", TRANSCRIPTS)
-def test_transcript(page: str, tmp_path: Path) -> None:
+def test_transcript(page: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     shell = Shell(tmp_path)
+    if page == "docs/environments.md":
+        shell.environ |= engine(request.getfixturevalue("docker"), tmp_path / "index")
     for block in prose_and_blocks(page)[1]:
         if block.file:
             shell.write(block.file, block.text)
@@ -154,6 +158,20 @@ def test_transcript(page: str, tmp_path: Path) -> None:
             assert agrees(expected, output), f"{block}: $ {command}\n{output}"
     if page == "README.md":
         check_report(tmp_path / "paper")
+
+
+def engine(environ: Mapping[str, str], index: Path) -> dict[str, str]:
+    """An engine with an image that stands for the official one of Python, and an index of packages."""
+    words = [
+        "docker",
+        "--host",
+        environ["DOCKER_HOST"],
+        "tag",
+        docker_engine.BASE,
+        "python:3.11-slim",
+    ]
+    subprocess.run(words, check=True)
+    return {**environ, **wheels.settings(wheels.folder(index, tabulate="0.9.0"))}
 
 
 def check_report(project: Path) -> None:
@@ -189,6 +207,12 @@ def stub(data: Mapping[str, Any], folder: Path) -> None:
                 path.write_text(f"{text}def {function}(inputs=None, **kwargs): ...\n", "utf-8")
             if work.get("environment"):
                 (folder / "envs" / work["environment"]).mkdir(parents=True, exist_ok=True)
+    if data.get("runtime") == "docker":
+        for name in {data["environment"]}:
+            (folder / "envs" / name).mkdir(parents=True)
+            (folder / "envs" / name / "image.yaml").write_text("image: any\n", "utf-8")
+            sources = environments.declared(folder, name).sources()
+            environments.write(folder, name, Lock({}, "linux/amd64", sources, "sha256:0"))
     if data.get("environment"):
         (folder / "envs" / data["environment"]).mkdir(parents=True, exist_ok=True)
 
@@ -197,6 +221,8 @@ def stub(data: Mapping[str, Any], folder: Path) -> None:
 def test_experiment(block: Block, tmp_path: Path) -> None:
     data = yamlio.read(block.text, str(block)).plain()
     text = block.text
+    if block.file and block.file.endswith(environments.SETTINGS):
+        return  # of an environment
     if "name" not in data:  # a part of one
         text = f"name: part\n{text}"
     for base in prose_and_blocks(block.page)[1]:

@@ -22,7 +22,12 @@ def record(**more: Any) -> dict[str, Any]:
         "attempt": 1,
         "code": {"fit.py": "0" * 32},
         "ended": "2026-11-25T20:06:45.123Z",
-        "environment": {"distributions": {"numpy": "2.1"}, "name": "sklearn", "python": "3.11.7"},
+        "environment": {
+            "distributions": {"numpy": "2.1"},
+            "image": "sha256:1",
+            "name": "sklearn",
+            "python": "3.11.7",
+        },
         "id": "1" * 32,
         "inputs": {"data/raw.csv": {"hash": "a" * 32, "size": 3, "mtime": 1, "inode": 1}},
         "job": "fit/seed-0",
@@ -74,7 +79,8 @@ def test_tags_say_what_made_it_and_of_what() -> None:
     assert json.loads(tag["inputs"]) == {"data/raw.csv": "a" * 32}
     assert json.loads(tag["outputs"]) == {"results/fit/seed-0/m.bin": "b" * 32}
     assert (tag["rule"], tag["seed"], tag["kind"]) == ("fit", "7", "job")
-    assert json.loads(tag["environment"]) == {"name": "sklearn", "python": "3.11.7"}
+    ran = {"image": "sha256:1", "name": "sklearn", "python": "3.11.7"}
+    assert json.loads(tag["environment"]) == ran
     assert found.found == {"ml_experiment.record": "1" * 32}
     assert found.tags["mlflow.source.git.commit"] == "c" * 40
     assert found.whole is None

@@ -18,7 +18,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from ml_experiment import keys, launch, overrides, rawdata, sources, staleness, workspace
-from ml_experiment.adapters import slurm, snakemake_command
+from ml_experiment.adapters import docker_run, slurm, snakemake_command
 from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
     HistoryRule,
@@ -175,7 +175,14 @@ class Experiment:
         return [path for path in [*paths, *tables, *views] if path not in taken]
 
     def started(self) -> None:
-        """Before the first job: an earlier run's have ended, and what was edited by hand is kept."""
+        """Before the first job: images are there, an earlier run's jobs have ended, and what was
+        edited by hand is kept.
+
+        Raises:
+            WorkflowError: an image is not there.
+        """
+        if self.plan.images:
+            self._containers = self._contained()
         for told in slurm.end_leftovers(self.plan.folder):
             sys.stderr.write(f"{told}\n")
         for rule in self._trials:
@@ -187,6 +194,15 @@ class Experiment:
             return
         for path, copy in kept:
             sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
+
+    def _contained(self) -> docker_run.Watch:
+        try:
+            said = docker_run.prepare(self.plan)
+        except MLExperimentError as error:
+            raise WorkflowError(str(error)) from None
+        for told in [*said, *docker_run.end_leftovers(self.plan.folder)]:
+            sys.stderr.write(f"{told}\n")
+        return docker_run.Watch(self.plan.folder)
 
     def taken_from(self, job: Job) -> list[str]:
         """The folders of other trials that a job takes what they have made from."""
@@ -256,13 +272,25 @@ class Experiment:
             workspace.write_key(self.plan.folder / path, text, _before if _dry else None)
         return path
 
-    def launch(self, name: str, *, threads: int = 1) -> Callable[[Any, Any], str]:
+    def launch(
+        self, name: str, *, threads: int = 1, environment: str | None = None
+    ) -> Callable[[Any, Any], str]:
         """The launch prefix of a hand-written rule, for its `params:`.
 
         With a wildcard `replicate` each replicate has a seed of its own; other wildcards do not
-        change it, so that what they name is compared under common random numbers.
+        change it, so that what they name is compared under common random numbers. Where jobs run
+        in containers, the program behind it does in that of `environment`, or of the experiment's.
         """
         plan = self.plan
+        chosen = environment or plan.experiment.environment
+        if plan.experiment.runtime != "host" and chosen not in plan.images:
+            known = ", ".join(plan.images)
+            problem = UserError(
+                f"rule {name}: no step runs in the image of this environment, so it is not known",
+                value=chosen,
+                expected=f"one of {known}" if known else None,
+            )
+            raise WorkflowError(str(problem))
 
         def prefix(wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
             if changes := self._changed.get(name):
@@ -271,6 +299,6 @@ class Experiment:
             replicate = int(held.get("replicate", 0))
             job = by_hand_id(name, held)
             seeding = self._seeding.get(name, "full")
-            return launch.by_hand(plan, name, replicate, job, threads, seeding)
+            return launch.by_hand(plan, name, replicate, job, threads, seeding, chosen)
 
         return prefix

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TextIO
@@ -119,3 +120,23 @@ def sending(stream: TextIO) -> Callable[[dict[str, Any] | None], None]:
             print(f"MLflow: still sending, {waiting} to go", file=stream, flush=True)
 
     return show
+
+
+@contextlib.contextmanager
+def telling(stream: TextIO) -> Iterator[Callable[[str], None]]:
+    """Takes the lines of something long: on a terminal the last one is shown, elsewhere all are.
+
+    A line that is indented belongs to the one before, and is of no interest any more when that is done.
+    """
+    console = Console(file=stream, highlight=False, markup=False)
+    if not console.is_terminal:
+        yield lambda line: print(line, file=stream, flush=True)
+        return
+    with console.status("") as status:
+
+        def show(line: str) -> None:
+            if not line.startswith(" "):
+                console.print(line, no_wrap=True, overflow="ellipsis")
+            status.update(Text(line.strip(), no_wrap=True, overflow="ellipsis"))
+
+        yield show

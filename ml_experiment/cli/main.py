@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ml_experiment import __version__
 from ml_experiment.cli import arguments
 from ml_experiment.cli.data import add as add_data
+from ml_experiment.cli.environments import add as add_environments
 
 EPILOG = """\
 examples:
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _status(commands)
     _studies(commands)
     add_data(commands)
+    add_environments(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ours, theirs = _split(given)
     options = parser().parse_args(ours)
     options.snakemake = theirs
-    if theirs and options.command != "run":
+    if theirs and options.command not in ("run", "env"):
         parser().error("only `run` takes words for Snakemake behind --")
     gc.disable()  # a short process that makes no garbage: a tenth of the time of `status`
     from ml_experiment.errors import MLExperimentError
@@ -97,6 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ml_experiment.cli import tracking as commands
     elif options.command in DATA or getattr(options, "remote", None) is not None:
         from ml_experiment.cli import data as commands  # type: ignore[no-redef]
+    elif options.command == "env":
+        from ml_experiment.cli import environments as commands  # type: ignore[no-redef]
     elif options.command == "studies":
         from ml_experiment.cli import studies as commands  # type: ignore[no-redef]
     else:

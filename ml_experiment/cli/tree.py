@@ -126,6 +126,8 @@ def _facts(record: Record, details: Mapping[str, Any]) -> Iterator[str]:
         yield environment["name"]
     if environment.get("python"):
         yield f"Python {environment['python']}"
+    if environment.get("image"):
+        yield f"image {environment['image'].removeprefix('sha256:')[:12]}"
     if record.get("ended"):
         yield record["ended"][:16].replace("T", " ")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment import rawdata, sources
+from ml_experiment.adapters import docker_run
 from ml_experiment.asking import Asking
 from ml_experiment.config import Loaded, find, load
 from ml_experiment.errors import ExperimentError, Place, Problem, UserError
@@ -37,8 +38,7 @@ def check(folder: Path, file: Path | None, config: Mapping[str, Any]) -> Checked
     loaded = load(file or find(Path.cwd()), config)
     plan = resolve(loaded)
     problems = [*_tools(plan, loaded), *_variables(plan, loaded), *_samplers(plan, loaded)]
-    problems += _stages(plan)
-    problems += _lost(plan, loaded)
+    problems += [*_images(plan, loaded), *_stages(plan), *_lost(plan, loaded)]
     missing = list(_missing_inputs(plan, loaded))
     refusal = None
     try:
@@ -66,15 +66,27 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
         words = {
             word
             for case in step.cases
-            if case.template is not None
+            if case.template is not None and case.work.environment not in plan.images
             for word in case.template.words
             if sources.INTERPRETERS.match(word) and not word.startswith("python")
         }
-        if any(case.work.timeout for case in step.cases):
+        if any(
+            case.work.timeout and case.work.environment not in plan.images for case in step.cases
+        ):
             words.add("timeout")
         for word in sorted(words):
             if shutil.which(word) is None:
                 yield _problem(loaded, step, f"the program {word} is not on this machine")
+
+
+def _images(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
+    """Whether Docker has the images that jobs run in."""
+    try:
+        docker_run.prepare(plan, fetch=False)
+    except UserError as error:
+        problem = error.problem
+        where = problem.where or loaded.place("runtime")
+        yield Problem(problem.what, where, value=problem.value, hint=problem.hint)
 
 
 def _stages(plan: Plan) -> Iterator[Problem]:

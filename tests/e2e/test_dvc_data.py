@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.kept import call, clone, commit, to_run
 from tests.e2e.project import scaffold
-from tests.e2e.test_dvc import call, clone, commit, to_run
 
 EXPERIMENT = """\
 name: raw

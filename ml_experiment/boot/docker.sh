@@ -1,0 +1,46 @@
+# How a job runs in a container: sourced by its shell, then
+#   VARIABLE=... in_container IMAGE THREADS HASHSEED OPTION... -- PROGRAM WORD...
+# OPTIONs are of `docker run`. Here are those that depend on where and for whom it runs: the user, the
+# limit of processors, devices, labels by which what is left behind is found. Variables of ours go in
+# by name, so that their values stand on no command line but this.
+_boot=${BASH_SOURCE[0]%/*}
+
+in_container() {
+  local image=$1 threads=$2 hashseed=$3 name cpus total words=()
+  shift 3
+  while [ "$1" != -- ]; do
+    if [ "$1" = --gpus ]; then
+      _devices
+    else
+      words+=("$1")
+    fi
+    shift
+  done
+  shift
+  read -r _ total _ < /proc/meminfo # half of it, as everywhere but in a container, where loaders of data fail
+  cpus=$(getconf _NPROCESSORS_ONLN)
+  if [ "$threads" -lt "$cpus" ]; then cpus=$threads; fi # the engine refuses more than there are
+  for name in $(compgen -e ML_EXPERIMENT_); do
+    case $name in
+      ML_EXPERIMENT_RUN | ML_EXPERIMENT_CONTAINERS | ML_EXPERIMENT_WARM | ML_EXPERIMENT_BASH_ENV) ;;
+      *) words+=(--env "$name") ;;
+    esac
+  done
+  docker run --rm --init --pull never --log-driver none \
+    --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges \
+    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}" \
+    --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly" \
+    --shm-size "$((total / 2))k" \
+    --env HOME=/tmp --env USER=user --env LOGNAME=user "${words[@]}" \
+    --entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"' \
+    "$_boot/env.sh" "$threads" "$hashseed" "$@"
+}
+
+# The devices that this job has been given, which are numbered anew in there; else all.
+_devices() {
+  case ${CUDA_VISIBLE_DEVICES-all} in
+    all) words+=(--gpus all) ;;
+    '' | -1 | NoDevFiles) ;;
+    *) words+=(--gpus "\"device=$CUDA_VISIBLE_DEVICES\"") ;;
+  esac
+}

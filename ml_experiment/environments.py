@@ -1,0 +1,341 @@
+"""Environments: what a folder of `envs/` declares, and what its image.lock pins.
+
+A folder has a Dockerfile; or a list of packages (LISTS), from which one is written; or names an image
+that is used as it is. `image.yaml` says upon which image a list is installed:
+
+    base: python:3.12-slim        # or image: pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime
+    platform: linux/amd64         # the engine's own, where it is not said
+
+`image.lock` says what came of it: which image, made of which base and which files, and what is in it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ml_experiment import atomic, dockerfiles, hashing, yamlio
+from ml_experiment.dockerfiles import PINNED, Kind
+from ml_experiment.errors import ExperimentError, Problem, UserError, did_you_mean
+
+FOLDER = "envs"
+LOCK = "image.lock"
+SETTINGS = "image.yaml"
+LISTS: Mapping[str, Kind] = {
+    "requirements.txt": "python",
+    "environment.yml": "conda",
+    "renv.lock": "r",
+}
+CONDA = "mambaorg/micromamba:2.0.5"
+R = "rocker/r-ver"
+KEYS = ("base", "image", "platform")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a folder of `envs/` declares.
+
+    Attributes:
+        name: of the environment.
+        kind: what it is made from.
+        base: the image that a list is installed upon; that is used, of the kind "image".
+        platform: such as linux/amd64; None for the engine's own.
+    """
+
+    name: str
+    folder: Path
+    kind: Kind
+    base: str | None
+    platform: str | None
+
+    @property
+    def shown(self) -> str:
+        """The folder, for a message."""
+        return f"{FOLDER}/{self.name}"
+
+    def bases(self) -> list[str]:
+        """The images that it is made of."""
+        if self.kind == "dockerfile":
+            text = (self.folder / "Dockerfile").read_text("utf-8", "replace")
+            return list(dict.fromkeys(found.name for found in dockerfiles.images(text, self.shown)))
+        assert self.base is not None
+        return [self.base]
+
+    def sources(self) -> dict[str, str]:
+        """File -> digest of all that an image of it depends on."""
+        if self.kind == "dockerfile":
+            every = (Path(file) for file in hashing.regular_files(self.folder))
+            files = [f for f in every if f.name != LOCK or f.parent != self.folder]
+        else:
+            listed = [name for name, kind in LISTS.items() if kind == self.kind]
+            listed += [SETTINGS, *([PINNED] if self.kind == "python" else [])]
+            files = [self.folder / name for name in listed if (self.folder / name).exists()]
+        digests = zip(files, hashing.of_files(files), strict=True)
+        return {file.relative_to(self.folder).as_posix(): digest for file, digest in digests}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What an image.lock says.
+
+    Attributes:
+        base: an image as it is named -> as it is pinned.
+        image: the digest of its configuration, by which an engine knows it; None: not built yet.
+        name: what the image is called.
+        registry: how a registry knows it, `name@sha256:…`; None for what was only built here.
+        packages: where they are from (python, debian, r, ...) -> name -> version.
+        sources: file of the folder -> its digest when the image was made.
+    """
+
+    base: Mapping[str, str]
+    platform: str
+    sources: Mapping[str, str]
+    image: str | None = None
+    name: str | None = None
+    registry: str | None = None
+    packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The one text of this lock."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def folders(workspace: Path) -> list[str]:
+    """The names of all environments of a workspace, sorted."""
+    root = workspace / FOLDER
+    found = (entry.name for entry in root.iterdir()) if root.is_dir() else ()
+    return sorted(name for name in found if not name.startswith(".") and (root / name).is_dir())
+
+
+def declared(workspace: Path, name: str) -> Declared:
+    """What an environment declares.
+
+    Raises:
+        UserError: there is no such environment, or nothing to make an image from.
+        ExperimentError: what is wrong with its image.yaml.
+    """
+    folder = workspace / FOLDER / name
+    if not folder.is_dir():
+        hint = did_you_mean(name, folders(workspace)) or f"make the folder {FOLDER}/{name}"
+        raise UserError("no such environment", value=name, hint=hint)
+    where = f"{FOLDER}/{name}"
+    settings = _settings(folder / SETTINGS, f"{where}/{SETTINGS}")
+    base, image = settings.get("base"), settings.get("image")
+    lists = [file for file in LISTS if (folder / file).exists()]
+    if (folder / "Dockerfile").exists():
+        kind: Kind = "dockerfile"
+    elif image:
+        kind, base = "image", image
+    elif len(lists) == 1:
+        kind = LISTS[lists[0]]
+        base = base or _default_base(kind, folder)
+    else:
+        what = "several lists of packages" if lists else "nothing to make an image from"
+        expected = f"a Dockerfile, one of {', '.join(LISTS)}, or `image:` in {SETTINGS}"
+        raise UserError(what, where=where, expected=expected)
+    if kind == "dockerfile" and settings.keys() & {"base", "image"}:
+        what = "the Dockerfile says what it is made from, and so does image.yaml"
+        raise UserError(what, where=f"{where}/{SETTINGS}", hint="remove base and image there")
+    return Declared(name, folder, kind, base, settings.get("platform"))
+
+
+def _settings(file: Path, shown: str) -> dict[str, str]:
+    if not file.exists():
+        return {}
+    root = yamlio.read(file.read_text("utf-8", "replace"), shown)
+    data = root.value if isinstance(root.value, dict) else None
+    if data is None:
+        expected = "a mapping with base, image, platform"
+        raise UserError("not a mapping", where=root.place, expected=expected)
+    problems = []
+    for key, node in data.items():
+        if key not in KEYS:
+            hint = did_you_mean(key, KEYS)
+            problems.append(Problem("no such key", node.place, key, hint=hint))
+        elif not isinstance(node.value, str) or not re.fullmatch(r"[\w./:@-]+", node.value):
+            expected = "a name, such as python:3.12-slim or linux/amd64"
+            problems.append(Problem("no name", node.place, key, node.plain(), expected))
+    if "base" in data and "image" in data:
+        what = "base, upon which a list is installed, and image, which is used as it is"
+        problems.append(Problem(what, data["image"].place, hint="remove one of them"))
+    if problems:
+        raise ExperimentError(problems)
+    return {key: str(node.value) for key, node in data.items()}
+
+
+def _default_base(kind: Kind, folder: Path) -> str:
+    if kind == "python":
+        return f"python:{sys.version_info.major}.{sys.version_info.minor}-slim"
+    if kind == "conda":
+        return CONDA
+    text = (folder / "renv.lock").read_text("utf-8", "replace")
+    root = yamlio.read(text, f"{FOLDER}/{folder.name}/renv.lock").plain()
+    version = (root.get("R") or {}).get("Version") if isinstance(root, dict) else None
+    return f"{R}:{version or 'latest'}"
+
+
+def read(workspace: Path, name: str) -> Lock | None:
+    """An environment's image.lock; None where there is none.
+
+    Raises:
+        UserError: it is not one.
+    """
+    file = workspace / FOLDER / name / LOCK
+    try:
+        data = json.loads(file.read_text("utf-8"))
+        return Lock(**data)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        hint = f"`ml-experiment env lock {name}` writes it anew"
+        raise UserError(
+            f"not an image.lock: {error}", where=f"{FOLDER}/{name}/{LOCK}", hint=hint
+        ) from None
+
+
+def write(workspace: Path, name: str, lock: Lock) -> bool:
+    """Write an environment's image.lock. Returns whether it has changed."""
+    return atomic.write_if_changed(workspace / FOLDER / name / LOCK, lock.text())
+
+
+def changed(wanted: Declared, lock: Lock) -> list[str]:
+    """The files of an environment that are not as they were when its image was locked, sorted."""
+    now = wanted.sources()
+    names = {*now, *lock.sources}
+    return sorted(name for name in names if now.get(name) != lock.sources.get(name))
+
+
+def why_not(workspace: Path, name: str) -> tuple[str, str] | None:
+    """Why no job can run in an environment's image, and what to do; None where one can."""
+    lock = read(workspace, name)
+    build = f"`ml-experiment env build {name}`"
+    if lock is None or lock.image is None:
+        return "there is no image of it", build
+    if different := changed(declared(workspace, name), lock):
+        return f"{', '.join(different)} changed since its image was made", build
+    return None
+
+
+# ---- Python's distributions -------------------------------------------------------------------------
+
+
+def pins_text(report: Any) -> str:
+    """What pip would install, as requirements with hashes; sorted.
+
+    Args:
+        report: pip's installation reports, as data: a list of them.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for item in [each for one in report for each in one["install"]]:
+        name = re.sub(r"[-_.]+", "-", item["metadata"]["name"]).lower()
+        digest = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
+        if digest is None:
+            what = f"{name} is not an archive, so that its bytes cannot be pinned"
+            raise UserError(what, expected="a release with a wheel")
+        found.setdefault(name, (item["metadata"]["version"], digest))
+    lines = [
+        f"{name}=={version} \\\n    --hash=sha256:{digest}\n"
+        for name, (version, digest) in sorted(found.items())
+    ]
+    return (
+        f"# Written by `ml-experiment env lock`, for one platform and one Python.\n{''.join(lines)}"
+    )
+
+
+def platforms(machine: str, libc: str, version: str) -> list[str]:
+    """The platforms of wheels that run with a C library, the newest first.
+
+    Args:
+        machine: such as x86_64.
+        libc: glibc or musl.
+        version: of it, such as 2.36.
+    """
+    major, minor = (int(part) for part in version.split(".")[:2])
+    if libc == "musl":
+        return [f"musllinux_{major}_{n}_{machine}" for n in range(minor, -1, -1)]
+    found = [f"manylinux_{major}_{n}_{machine}" for n in range(minor, 4, -1)]
+    if machine in ("x86_64", "i686"):
+        return [
+            *found,
+            *(f"manylinux{n}_{machine}" for n in ("2014", "2010", "1")),
+            f"linux_{machine}",
+        ]
+    return [*found, f"manylinux2014_{machine}", f"linux_{machine}"]
+
+
+# ---- what is in an image ----------------------------------------------------------------------------
+
+# Printed by a shell in the image: a line for each package, `where name version` with tabs between.
+LISTING = r"""
+if command -v dpkg-query > /dev/null; then dpkg-query -W -f 'debian\t${Package}:${Architecture}\t${Version}\n'; fi
+if command -v apk > /dev/null; then apk list --installed 2> /dev/null | sed -E 's/^(.*)-([^- ]+-r[0-9]+) .*/alpine\t\1\t\2/'; fi
+if command -v rpm > /dev/null; then rpm -qa --qf 'rpm\t%{NAME}.%{ARCH}\t%{VERSION}-%{RELEASE}\n'; fi
+python=$(command -v python || command -v python3) && "$python" -c '
+import platform
+from importlib import metadata
+print("program", "python", platform.python_version(), sep="\t")
+for found in metadata.distributions():
+    print("python", found.metadata["Name"], found.version, sep="\t")
+'
+if command -v Rscript > /dev/null; then Rscript -e '
+cat("program\tr\t", as.character(getRversion()), "\n", sep = "")
+found <- installed.packages()
+cat(paste("r", found[, "Package"], found[, "Version"], sep = "\t", collapse = "\n"), "\n", sep = "")
+'; fi
+for program in bash python; do if command -v "$program" > /dev/null; then printf 'has\t%s\t1\n' "$program"; fi; done
+true
+"""
+
+
+def packages(listing: str) -> dict[str, dict[str, str]]:
+    """What LISTING has printed: where -> name -> version, sorted."""
+    found: dict[str, dict[str, str]] = {}
+    for line in listing.splitlines():
+        parts = line.split("\t")
+        if len(parts) == 3:
+            where, name, version = parts
+            if where == "python":
+                name = re.sub(r"[-_.]+", "-", name).lower()
+            found.setdefault(where, {})[name] = version.strip()
+    return {where: dict(sorted(names.items())) for where, names in sorted(found.items())}
+
+
+def package_differences(
+    before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]
+) -> list[str]:
+    """A line for each package that two images do not have in the same version."""
+    lines = []
+    for where in sorted({*before, *after}):
+        one, other = before.get(where, {}), after.get(where, {})
+        lines += [
+            f"{where} {name}: {one.get(name, 'not there')} → {other.get(name, 'not there')}"
+            for name in sorted({*one, *other})
+            if one.get(name) != other.get(name)
+        ]
+    return lines
+
+
+def file_differences(
+    before: Mapping[str, tuple[str, ...]], after: Mapping[str, tuple[str, ...]]
+) -> list[str]:
+    """A line for each file that is not the same in two images.
+
+    Args:
+        before: path -> kind, mode, owner, target of a link, digest of the bytes.
+        after: the same of the other one.
+    """
+    parts = ("kind", "mode", "owner", "target", "content")
+    lines = []
+    for path in sorted({*before, *after}):
+        one, other = before.get(path), after.get(path)
+        if one is None or other is None:
+            lines.append(f"{path}: only in the {'second' if one is None else 'first'}")
+        elif one != other:
+            what = [part for part, a, b in zip(parts, one, other, strict=True) if a != b]
+            lines.append(f"{path}: {', '.join(what)}")
+    return lines

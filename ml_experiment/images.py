@@ -1,0 +1,101 @@
+"""The environments that an experiment names: their digests, and the images that jobs run in."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from ml_experiment import environments as folders
+from ml_experiment import hashing, sources
+from ml_experiment.errors import MISSING, MLExperimentError, did_you_mean
+from ml_experiment.model import Experiment
+from ml_experiment.plan import Plan
+
+Named = Iterable[tuple[tuple[str, ...], str | None]]
+
+
+class Tell(Protocol):
+    """Takes a mistake, and the path of the key where it was written."""
+
+    def __call__(
+        self,
+        path: tuple[str, ...],
+        what: str,
+        *,
+        value: object = MISSING,
+        expected: str | None = None,
+        hint: str | None = None,
+    ) -> None: ...
+
+
+def environments(workspace: Path, named: Named, problem: Tell) -> dict[str, str]:
+    """Environment -> the digest of its folder; empty where there is something wrong with it."""
+    found: dict[str, str] = {}
+    for path, name in named:
+        if name is None or name in found:
+            continue
+        folder = workspace / folders.FOLDER / name
+        try:
+            found[name] = hashing.of_folder(folder) if folder.is_dir() else ""
+        except OSError as error:
+            what = f"the environment cannot be read: {error.strerror}"
+            problem(path, what, value=error.filename)
+            found[name] = ""
+            continue
+        if not found[name]:
+            make = f"make the folder envs/{name} with a requirements.txt"
+            hint = did_you_mean(name, folders.folders(workspace)) or make
+            problem(path, "no such environment", value=name, hint=hint)
+    return found
+
+
+def pinned(
+    experiment: Experiment, workspace: Path, known: Mapping[str, str], named: Named, problem: Tell
+) -> dict[str, str]:
+    """Environment -> the id of its image, where jobs run in one; none where they run on the host."""
+    found: dict[str, str] = {}
+    if experiment.runtime == "host":
+        return found
+    for path, name in named:
+        if name is None:
+            hint = f"name an environment; `ml-experiment env list` shows {folders.FOLDER}/"
+            problem(path, "no environment, in whose image it would run", hint=hint)
+        elif known[name] and name not in found:
+            found[name] = ""
+            try:
+                wrong = folders.why_not(workspace, name)
+                lock = folders.read(workspace, name)
+            except MLExperimentError as error:
+                problem(path, str(error))
+                continue
+            if wrong or lock is None or lock.image is None:
+                what, hint = wrong or ("there is no image of it", "")
+                problem(path, what, value=name, hint=hint)
+            else:
+                found[name] = lock.image
+    return found
+
+
+def check_scripts(plan: Plan, problem: Tell) -> None:
+    """A script that is not in the workspace cannot be seen in a container."""
+    real = os.path.realpath(plan.folder)
+    for step in plan.steps.values():
+        for case in step.cases:
+            if case.work.environment not in plan.images:
+                continue
+            words = case.template.words if case.template is not None else ()
+            scripts = [
+                after
+                for before, after in itertools.pairwise(words)
+                if sources.INTERPRETERS.match(before.rpartition("/")[2])
+                and (plan.folder / after).is_file()
+            ]
+            for file in dict.fromkeys([*scripts, *case.code.files]):
+                found = os.path.realpath(plan.folder / file)
+                if not found.startswith(f"{real}/"):
+                    what = "a script outside of the workspace, which no container sees"
+                    hint = "copy it into the workspace"
+                    problem(("steps", step.name), what, value=file, hint=hint)

@@ -1,0 +1,70 @@
+"""Which environments an experiment names, and what is wrong with them under `runtime: docker`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ml_experiment import environments, workspace
+from ml_experiment.environments import Lock
+from ml_experiment.errors import ExperimentError
+
+EXPERIMENT = """\
+name: x
+runtime: docker
+steps:
+  a: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: one}
+  b: {run: "true > {outputs.o}", outputs: {o: o.txt}}
+  c: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: two}
+  d: {run: "true > {outputs.o}", outputs: {o: o.txt}, environment: tow}
+"""
+
+
+def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    for name, text in (("one", "image: a\n"), ("two", "nonsense: 1\n")):
+        (tmp_path / "envs" / name).mkdir(parents=True)
+        (tmp_path / "envs" / name / "image.yaml").write_text(text)
+    (tmp_path / "envs/two/image.lock").write_text("{")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(EXPERIMENT)
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(file)
+    problems = {problem.key: problem for problem in raised.value.problems}
+    assert problems["steps.a.environment"].what == "there is no image of it"
+    assert problems["steps.a.environment"].hint == "`ml-experiment env build one`"
+    assert problems["steps.b.environment"].what == "no environment, in whose image it would run"
+    assert "not an image.lock" in problems["steps.c.environment"].what
+    assert problems["steps.d.environment"].hint == "did you mean two?"
+    assert len(problems) == 4
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(file, {"runtime": "host"})
+    assert [problem.key for problem in raised.value.problems] == ["steps.d.environment"]
+
+
+SCRIPTS = """\
+name: x
+runtime: docker
+environment: one
+steps:
+  a: {run: "python ../outside.py > {outputs.o}", outputs: {o: o.txt}}
+  b: {run: "python linked.py > {outputs.o}", outputs: {o: o.txt}}
+  c: {run: "python inside.py > {outputs.o}", outputs: {o: o.txt}}
+"""
+
+
+def test_a_script_that_no_container_sees_is_a_mistake(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    (place / "envs/one").mkdir(parents=True)
+    (place / "envs/one/image.yaml").write_text("image: a\n")
+    sources = environments.declared(place, "one").sources()
+    environments.write(place, "one", Lock({}, "linux/amd64", sources, "sha256:0"))
+    (tmp_path / "outside.py").write_text("")
+    (place / "linked.py").symlink_to(tmp_path / "outside.py")
+    (place / "inside.py").write_text("")
+    (place / "experiment.yaml").write_text(SCRIPTS)
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(place / "experiment.yaml")
+    found = {problem.key: problem.value for problem in raised.value.problems}
+    assert found == {"steps.a": "../outside.py", "steps.b": "linked.py"}
+    assert workspace.open_plan(place / "experiment.yaml", {"runtime": "host"}).images == {}
