@@ -6,6 +6,7 @@ import sys
 
 import boot
 import cli
+import data
 import executors
 import hashes
 import lineage
@@ -17,5 +18,5 @@ import tracking
 from bench import main
 
 if __name__ == "__main__":
-    modules = (steps, plan, studies, executors, status, lineage, tracking, hashes, boot, cli)
+    modules = (steps, plan, studies, executors, status, lineage, tracking, data, hashes, boot, cli)
     sys.exit(main(*((module.__name__, module.measure) for module in modules)))

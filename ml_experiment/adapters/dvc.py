@@ -24,7 +24,6 @@ from ml_experiment.model import Import
 
 FOLDER = ".dvc"
 DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
-LINKS = ("hardlink", "symlink")  # where the workspace is to have links into the cache
 
 
 def is_repository(folder: Path) -> bool:
@@ -52,9 +51,7 @@ def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> d
             (os.path.join(folder, p), HashInfo("md5", m.digest), _info(m)) for p, m in known.items()
         )
         repo.state.save_many(told, repo.fs)
-        # a copy of a copy would be made otherwise, and take the place of the file
-        relink = any(kind in LINKS for kind in repo.cache.local.cache_types)
-        done = [stage for name in names for stage in repo.commit(name, force=True, relink=relink)]
+        done = [stage for name in names for stage in repo.commit(name, force=True)]
         return {
             os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
             for stage in done

@@ -51,7 +51,7 @@ def commit(file: Path) -> Committed:
     changed = [path for path, digest in outs.items() if whole.get(path, digest) != digest]
     if changed:
         raise UserError(f"{changed[0]} changed while it went to DVC: `ml-experiment status`")
-    shutil.rmtree(plan.folder / LISTINGS, ignore_errors=True)
+    _forget_listings(plan)
     return Committed(len(wanted))
 
 
@@ -63,7 +63,13 @@ def prepare(file: Path) -> Committed:
     """
     plan = workspace.open_plan(file)
     travelling.write(plan, _current(plan))
+    _forget_listings(plan)
     return Committed()
+
+
+def _forget_listings(plan: Plan) -> None:
+    """From here on DVC has them, or hashes by itself."""
+    shutil.rmtree(plan.folder / LISTINGS, ignore_errors=True)
 
 
 class _Digest(NamedTuple):

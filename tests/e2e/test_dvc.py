@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
 import pytest
 
+from ml_experiment.digests import LISTINGS
+from ml_experiment.hashing import of_file
 from tests.e2e.conftest import Once
 from tests.e2e.kept import CLEAN, build, call, clone, copy, edit, to_run
-from tests.e2e.project import Project
+from tests.e2e.project import Make, Project
 
+ONCE = """\
+name: once
+steps:
+  make:
+    run: >-
+      seq 300000 > {outputs.large}; mkdir -p {outputs.parts};
+      echo a > {outputs.parts}/a; echo b > {outputs.parts}/b
+    outputs: {large: large.bin, parts: parts/}
+    seeding: none
+"""
 EXPERIMENT = """\
 name: kept
 seed: 3
@@ -155,3 +169,27 @@ def test_check_says_that_the_stages_are_old(kept: Path) -> None:
     told = call(kept, "ml-experiment", "check", code=2)
     assert "dvc.yaml:" in told
     assert "+    - results/many/seed-0/pieces:" in told
+
+
+def test_what_the_run_has_hashed_is_not_read_again(make: Make) -> None:
+    """Shown by bytes that changed under the same stat, before the repository is there to keep them."""
+    made = make(ONCE)
+    call(made.folder, "git", "init", "-q")
+    call(made.folder, "ml-experiment", "dvc")
+    assert "there is no DVC repository" in call(made.folder, "snakemake", "--cores", "2")
+    digests = {}
+    for name in ("large.bin", "parts/a", "parts/b"):
+        file = made.folder / "results/make" / name
+        digests[name] = of_file(file)
+        stat = file.stat()
+        with file.open("r+b") as open_file:
+            open_file.write(b"?")
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    call(made.folder, "dvc", "init", "-q")
+    told = call(made.folder, "python", "-m", "ml_experiment.services.commit", "experiment.yaml")
+    assert json.loads(told) == {"refused": "", "stages": 1}
+    objects = {
+        "".join(p.parts[-2:]) for p in (made.folder / ".dvc/cache").rglob("*") if p.is_file()
+    }
+    assert set(digests.values()) <= objects
+    assert not (made.folder / LISTINGS).exists()

@@ -223,7 +223,7 @@ def test_what_the_remote_lacks_and_what_it_has_more(raw: Path) -> None:
 
 def test_a_remote_that_is_not_there_is_said(raw: Path) -> None:
     told = call(raw, "ml-experiment", "status", "--remote", "nowhere", code=2)
-    assert "remote 'nowhere' doesn't exist" in told
+    assert "DVC knows no such remote" in told
     told = call(raw, "ml-experiment", "status", "jion", "--remote", code=2)
     assert "did you mean join?" in told
     (raw / ".dvc").rename(raw / "gone")
