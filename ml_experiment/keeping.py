@@ -16,9 +16,10 @@ from ml_experiment.plan import Plan
 FILE = "dvc.yaml"
 
 
-def is_wanted(plan: Plan, environ: Mapping[str, str]) -> bool:
+def is_wanted(plan: Plan | None, environ: Mapping[str, str]) -> bool:
     """Whether outputs are DVC's: there is a dvc.yaml, and DVC has not started the run."""
-    return "DVC_STAGE" not in environ and (plan.folder / FILE).is_file()
+    there = plan is not None and (plan.folder / FILE).is_file()
+    return there and "DVC_STAGE" not in environ
 
 
 def keep(plan: Plan) -> str:

@@ -46,8 +46,7 @@ class Recorder:
         folder, plan = self.folder, self.plan
         self.file = staleness.record_file(plan) if plan else folder / STATE / "records.jsonl"
         self.before = records.read(self.file)
-        listed = plan is not None and keeping.is_wanted(plan, os.environ)
-        self.digests = Digests(folder, listed=listed)
+        self.digests = Digests(folder, listed=keeping.is_wanted(plan, os.environ))
         earlier = [*self.before.found.values(), *self.before.finished.values()]
         for kind in ("inputs", "outputs"):  # what is learned last counts
             for record in earlier:

@@ -1,15 +1,14 @@
 """A Docker engine on this machine for tests, with a base image; no registry is asked.
 
 `python -m tests.docker_engine` starts `dockerd` on a socket and with a folder of its own, so that an
-engine which is there already is left alone, and ends it when nobody uses it any more, however that
-came about: whoever does holds a lock. The base image is Debian with Python, made by mmdebstrap from
-this machine's own package sources, once for each time that the engine is started.
+engine which is there already is left alone, and ends it when nobody uses it any more. The base image
+is Debian with Python, made by mmdebstrap from this machine's own package sources, once for each time
+that the engine is started.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import signal
@@ -18,7 +17,8 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+
+from tests import shared
 
 STATE = Path("/var/tmp/ml-experiment-docker")  # on a disk, and root's alone
 SOCKET = "unix:///var/tmp/ml-experiment-docker/docker.sock"
@@ -48,29 +48,8 @@ def running() -> Iterator[Mapping[str, str]]:
     Yields:
         The variables with which Docker's programs and libraries find it.
     """
-    STATE.mkdir(mode=0o711, exist_ok=True)
-    with _locked("start", fcntl.LOCK_EX) as start, _locked("users", fcntl.LOCK_SH):
-        if not (STATE / "ready").exists():
-            with (STATE / "engine.log").open("wb") as log:
-                subprocess.run(
-                    ["setsid", "--fork", sys.executable, "-m", "tests.docker_engine"], check=True,
-                    cwd=Path(__file__).parents[1], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                )  # fmt: skip
-        until = time.monotonic() + WAIT
-        while not (STATE / "ready").exists():
-            log_text = (STATE / "engine.log").read_text("utf-8", "replace")
-            assert time.monotonic() < until, log_text[-4000:]
-            assert not (STATE / "failed").exists(), log_text[-4000:]
-            time.sleep(0.1)
-        fcntl.flock(start, fcntl.LOCK_UN)
+    with shared.running("tests.docker_engine", STATE, wait=WAIT, mode=0o711):
         yield {"DOCKER_HOST": SOCKET}
-
-
-@contextlib.contextmanager
-def _locked(name: str, how: int) -> Iterator[IO[bytes]]:
-    with (STATE / f"{name}.lock").open("ab") as file:
-        fcntl.flock(file, how)
-        yield file
 
 
 def _path() -> str:
@@ -116,25 +95,16 @@ def _unmount() -> None:
             subprocess.run(["umount", place], check=False)
 
 
-def _unused(users: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def main() -> None:
     """The engine, until nobody holds the lock."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     engine: subprocess.Popen[bytes] | None = None
-    (STATE / "failed").unlink(missing_ok=True)
     with (STATE / "users.lock").open("ab") as users:
         try:
             engine = _start()
             _make_base()
             (STATE / "ready").touch()
-            while not _unused(users):
+            while not shared.unused(users):
                 time.sleep(0.2)
         finally:
             if not (STATE / "ready").exists():

@@ -1,15 +1,13 @@
 """Slurm on this machine for tests: one node, no accounting, no systemd.
 
-`python -m tests.slurm` starts the daemons, and ends them when nobody uses them any more, however
-that came about: whoever does holds a lock. Slurm's own programs look for /etc/slurm/slurm.conf, and
-Snakemake's plugin hands no other place on to jobs, so it is written there; a cluster that is
-there already is left alone.
+`python -m tests.slurm` starts the daemons, and ends them when nobody uses them any more. Slurm's own
+programs look for /etc/slurm/slurm.conf, and Snakemake's plugin hands no other place on to jobs, so it
+is written there; a cluster that is there already is left alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
@@ -17,9 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+
+from tests import shared
 
 STATE = Path("/run/ml-experiment-slurm")
 CONFIG = Path("/etc/slurm")
@@ -44,30 +43,9 @@ def missing() -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def running() -> Iterator[None]:
+def running() -> AbstractContextManager[None]:
     """Slurm, for as long as this lasts; processes share it."""
-    STATE.mkdir(mode=0o755, exist_ok=True)
-    with _locked("start", fcntl.LOCK_EX) as start, _locked("users", fcntl.LOCK_SH):
-        if not (STATE / "ready").exists():
-            with (STATE / "cluster.log").open("wb") as log:
-                subprocess.run(
-                    ["setsid", "--fork", sys.executable, "-m", "tests.slurm"], check=True,
-                    cwd=Path(__file__).parents[1], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                )  # fmt: skip
-        until = time.monotonic() + WAIT
-        while not (STATE / "ready").exists():
-            assert time.monotonic() < until, (STATE / "cluster.log").read_text("utf-8")
-            time.sleep(0.1)
-        fcntl.flock(start, fcntl.LOCK_UN)
-        yield
-
-
-@contextlib.contextmanager
-def _locked(name: str, how: int) -> Iterator[IO[bytes]]:
-    with (STATE / f"{name}.lock").open("ab") as file:
-        fcntl.flock(file, how)
-        yield file
+    return shared.running("tests.slurm", STATE, wait=WAIT, mode=0o755)
 
 
 def configuration() -> dict[Path, str]:
@@ -133,14 +111,6 @@ def _idle() -> bool:
     return done.stdout.strip() == "idle"
 
 
-def _unused(users: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def main() -> None:
     """The daemons, until nobody holds the lock."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -148,7 +118,7 @@ def main() -> None:
     with (STATE / "users.lock").open("ab") as users:
         try:
             daemons = _start()
-            while not _unused(users):
+            while not shared.unused(users):
                 if not (STATE / "ready").exists() and _idle():
                     (STATE / "ready").touch()
                 time.sleep(0.2)

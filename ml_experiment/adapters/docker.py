@@ -21,6 +21,7 @@ import docker
 from docker import errors
 from requests.exceptions import RequestException
 
+from ml_experiment.adapters.docker_run import unreachable
 from ml_experiment.errors import UserError
 
 Say = Callable[[str], None]
@@ -70,7 +71,7 @@ class Engine:
             self._client = docker.from_env(environment=given, timeout=PATIENCE)
             told = self._client.version()
         except (errors.DockerException, RequestException) as error:
-            raise _unreachable(str(error)) from None
+            raise unreachable(str(error), "say where it is: DOCKER_HOST") from None
         self._api = self._client.api
         self.platform = f"{told['Os']}/{told['Arch']}"
 
@@ -358,16 +359,6 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(_entry(name, len(content)), io.BytesIO(content))
-
-
-def _unreachable(told: str) -> UserError:
-    if "Permission denied" in told:
-        hint = (
-            "be a member of the group docker (`sudo usermod -aG docker $USER`, then log in again)"
-        )
-        return UserError("this user may not use the Docker engine", hint=hint)
-    hint = "start it (`sudo systemctl start docker`), or say where it is: DOCKER_HOST"
-    return UserError("no Docker engine answers", value=told, hint=hint)
 
 
 def _failed(what: str, step: str, printed: Sequence[str], told: str) -> UserError:

@@ -43,7 +43,7 @@ def prepare(plan: Plan, *, fetch: bool = True) -> list[str]:
         if done.returncode == 0:
             continue
         if "No such image" not in done.stderr:
-            raise _unreachable(done.stderr)
+            raise unreachable(done.stderr.strip(), "run on this machine: --config runtime=host")
         if fetch and known is not None and known.registry is not None:
             sys.stderr.write(f"pulling {known.registry}\n")
             pulled = _docker("pull", "--quiet", known.registry)
@@ -70,14 +70,20 @@ def _absent(name: str, image: str, more: str) -> UserError:
     return UserError(what, where=f"{environments.FOLDER}/{name}", value=image, hint=hint)
 
 
-def _unreachable(told: str) -> UserError:
+def unreachable(told: str, instead: str) -> UserError:
+    """That no engine answers, or not to this user.
+
+    Args:
+        told: what was said of it.
+        instead: what can be done besides starting it.
+    """
     if "permission denied" in told.lower():
         hint = (
             "be a member of the group docker (`sudo usermod -aG docker $USER`, then log in again)"
         )
         return UserError("this user may not use the Docker engine", hint=hint)
-    hint = "start it (`sudo systemctl start docker`), or run on this machine: --config runtime=host"
-    return UserError("no Docker engine answers", value=told.strip(), hint=hint)
+    hint = f"start it (`sudo systemctl start docker`), or {instead}"
+    return UserError("no Docker engine answers", value=told, hint=hint)
 
 
 class Watch:

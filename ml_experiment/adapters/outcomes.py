@@ -7,31 +7,26 @@ reads nothing again.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import keeping
-from ml_experiment.adapters import snakemake as rules
 from ml_experiment.digests import Digests, Known
 
 _made: dict[int, Known] = {}
 _hosts: dict[int, str] = {}
-_expected: list[bool] = []
+_expected: list[Callable[[], bool]] = []
 
 
-def expect() -> None:
-    """Somebody in this process makes records."""
-    _expected.append(True)
+def expect(listed: Callable[[], bool]) -> None:
+    """Somebody in this process makes records; `listed` says whether those of a folder's files too."""
+    _expected.append(listed)
 
 
 def hash_outputs(folder: Path, jobid: int, paths: Iterable[str]) -> None:
     """Hash what a job has made, if somebody wants to know; what is not there has no digest."""
     if _expected:
-        opened = rules.opened()
-        listed = bool(opened) and keeping.is_wanted(opened[-1].plan, os.environ)
-        digests = Digests(folder, listed=listed)
+        digests = Digests(folder, listed=_expected[-1]())
         digests.entries(paths)
         _made[jobid] = digests.known
 

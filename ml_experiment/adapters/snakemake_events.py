@@ -63,7 +63,7 @@ class Session:
     def __init__(
         self, stream: TextIO, *, live: bool, offline: bool = False, name: str | None = None
     ) -> None:
-        outcomes.expect()
+        outcomes.expect(lambda: keeping.is_wanted(self.plan, os.environ))
         self.stream = stream
         self.display = _display(stream) if live else None
         self.offline = offline

@@ -87,8 +87,7 @@ def _digests(plan: Plan, current: Collection[str]) -> dict[str, _Digest]:
         if plan.steps[unit.step].folder not in current:
             continue
         for path in unit.outputs:
-            if path in known[unit.job]["outputs"]:
-                digests.of(path)
+            if path in known[unit.job]["outputs"] and digests.of(path) is not None:
                 found[path] = _of(plan.folder, path, *digests.known[path])
     return found
 

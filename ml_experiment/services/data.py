@@ -6,7 +6,6 @@ where it is not what the .dvc file or the experiment says; then everything is as
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -187,7 +186,7 @@ def _check(plan: Plan, name: str, path: str, expected: str | None, said: str) ->
     found = of_path(plan.folder / path)
     if expected in (None, found):
         return
-    _remove(plan.folder / path)
+    exchange.remove(plan.folder / path)
     raise UserError(
         f"what was fetched for the raw data {name} is not {said}, and was removed",
         where=path,
@@ -205,20 +204,13 @@ def _as_it_was(folder: Path, path: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _remove(folder / path)
+        exchange.remove(folder / path)
         for file, text in zip(files, before, strict=True):
             if text is None:
                 file.unlink(missing_ok=True)
             else:
                 atomic.write_if_changed(file, text)
         raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _need_repository(plan: Plan) -> None:

@@ -178,7 +178,8 @@ def _refuse(
     }
     if not wrong and not done.lacking:
         return [], []
-    _remove(folder, wrong)
+    for path in wrong:
+        remove(folder / path)
     objects = dvc.forget(folder, [*wrong.values(), *done.lacking.values()])
     listed = [
         path
@@ -214,9 +215,9 @@ def _file(plan: Plan) -> Path:
     return plan.folder / plan.state("travelled", "checked.json")
 
 
-def _remove(folder: Path, paths: Iterable[str]) -> None:
-    for path in paths:
-        if (folder / path).is_dir() and not (folder / path).is_symlink():
-            shutil.rmtree(folder / path)
-        else:
-            (folder / path).unlink(missing_ok=True)
+def remove(path: Path) -> None:
+    """Remove a file, a folder with all that is in it, or a link; what is not there is no mistake."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
