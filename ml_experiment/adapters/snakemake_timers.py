@@ -22,6 +22,7 @@ def cancel() -> int:
         for thread in threading.enumerate()
         if isinstance(thread, threading.Timer)
         and str(thread.function.__module__).startswith(SCHEDULER)
+        and not thread.finished.is_set()  # a cancelled one is listed until its thread has woken
     ]
     for timer in timers:
         timer.cancel()
