@@ -53,9 +53,9 @@ test: $(SETUP)  ## Run the tests, on all cores (ARGS="-k seeds")
 	@pytest -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint
-lint: lint-style lint-types lint-layers lint-boot lint-schema  ## Check style, types, layers, and what is generated
+lint: lint-style lint-types lint-layers lint-boot lint-schema lint-dvc  ## Check style, types, layers, and what is generated
 
-.PHONY: lint-style lint-types lint-layers lint-boot lint-schema
+.PHONY: lint-style lint-types lint-layers lint-boot lint-schema lint-dvc
 lint-style: $(SETUP)
 	@ruff check --quiet
 	@ruff format --check --quiet || { echo "make format would change these"; ruff format --check; }
@@ -69,6 +69,8 @@ lint-boot: $(SETUP)  # the boot folder runs in the user's image, whatever its Py
 lint-schema: $(SETUP)
 	@python -m ml_experiment.schema | diff -u schemas/experiment.schema.json - \
 	  || { echo "schemas/experiment.schema.json is stale: make schema"; exit 1; }
+lint-dvc: $(SETUP)
+	@ml-experiment dvc --check
 
 .PHONY: faults
 faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200), where the tests do at 21, and more

@@ -122,7 +122,7 @@ def shown(plan: Plan) -> dict[str, Any]:
         for job in plan.jobs(step):
             metrics.append(plan.path(job, "best.json"))
             columns = list(step.study.study.objectives)
-            plots.append({plan.path(job, "trials.csv"): {"x": "number", "y": columns}})
+            plots.append({plan.path(job, "trials.csv"): {"x": "trial", "y": columns}})
     return {"metrics": metrics, "plots": plots} if metrics else {}
 
 

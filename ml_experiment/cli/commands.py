@@ -45,6 +45,7 @@ def add(options: argparse.Namespace) -> int:
     """`ml-experiment add`."""
     from ml_experiment import config
     from ml_experiment.services import add as service
+    from ml_experiment.services import dvc
 
     file = Path(options.experiment) if options.experiment else config.find(Path.cwd())
     addition = service.propose(Path(options.script), file, options.name)
@@ -53,7 +54,7 @@ def add(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     if not options.dry_run:
         service.write(addition)
-        written = os.path.relpath(file)
+        written = ", ".join([os.path.relpath(file), *dvc.follow(file)])
         print(f"written to {written}; next: ml-experiment check", file=sys.stderr)
     return 0
 

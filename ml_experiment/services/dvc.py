@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_experiment import atomic, config, dvcfile, stages, yamlio
-from ml_experiment.errors import UserError
+from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.resolve import resolve
 
@@ -90,6 +90,23 @@ def write(made: Proposal) -> list[str]:
         (made.folder / name).parent.mkdir(parents=True, exist_ok=True)
         atomic.write(made.folder / name, made.texts[name])
     return found
+
+
+def follow(file: Path) -> list[str]:
+    """After a change of an experiment file by a command of ours: what has it changed for DVC?
+
+    Where the stages of dvc.yaml are the experiment's they follow it. Where an experiment has
+    mistakes nothing is written: `ml-experiment check` says these, and then that dvc.yaml is old.
+
+    Returns:
+        The files that were written.
+    """
+    if stages.COMMAND not in _read(file.resolve().parent / FILE):
+        return []
+    try:
+        return write(proposed(file))
+    except MLExperimentError:
+        return []
 
 
 def notes(made: Proposal) -> list[str]:

@@ -1,6 +1,7 @@
 """`ml-experiment init`: a project that runs at once, made of this repository's own files.
 
-Nothing that is there is changed. Beside an existing Snakefile ours is `experiment.smk`, and its
+Nothing that is there is changed, but for lines more in DVC's own .dvcignore: in a folder with a DVC
+repository and no dvc.yaml the stages are written too. Beside an existing Snakefile ours is `experiment.smk`, and its
 profile is not the default one, since that would change what a plain `snakemake` does there.
 """
 
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ml_experiment.errors import UserError
+from ml_experiment.services import dvc
 
 SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
 BESIDE = "experiment.smk"
@@ -38,7 +40,7 @@ steps: {}
 IGNORE = ".gitignore"
 IGNORED = (
     "/.snakemake/", "/.ml_experiment/", "/results*/*", "/logs*/", "/mlflow.db*", "/mlartifacts/",
-    "__pycache__/", "/.venv/",
+    "/dvc_plots/", "__pycache__/", "/.venv/",
 )  # fmt: skip
 
 
@@ -94,7 +96,15 @@ def init(
             _write(folder, copies, lacking)
         except OSError as error:
             raise UserError(f"cannot write here: {error}", where=str(folder)) from None
-    return Made(folder, tuple(sorted(copies)), lacking, beside)
+    kept = [] if profiles or dry_run else _stages(folder)
+    return Made(folder, tuple(sorted([*copies, *kept])), lacking, beside)
+
+
+def _stages(folder: Path) -> list[str]:
+    """Where DVC is and has no pipeline yet: what it needs to keep what the project makes."""
+    if not (folder / ".dvc").is_dir() or (folder / dvc.FILE).exists():
+        return []
+    return dvc.write(dvc.proposed(folder / "experiment.yaml"))
 
 
 def _write(folder: Path, copies: dict[str, bytes], lacking: tuple[str, ...]) -> None:

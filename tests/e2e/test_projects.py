@@ -60,6 +60,34 @@ def test_init_changes_nothing_that_is_there(tmp_path: Path) -> None:
     assert "prepare" in planned.stdout
 
 
+def test_where_dvc_is_a_new_project_has_stages_that_follow_it(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.call("git", "init", "-q")
+    project.call("dvc", "init", "-q")
+    done = project.ours("init", "--empty")
+    assert done.returncode == 0, done.stderr
+    assert "  dvc.yaml" in done.stdout.splitlines()
+    assert project.ours("dvc", "--check").returncode == 0
+    project.write("hello.py", "import sys\nopen(sys.argv[1], 'w').write('hello')\n")
+    added = project.ours("add", "hello.py")
+    assert "written to experiment.yaml, dvc.yaml" in added.stderr
+    assert "ml-experiment stage hello" in (tmp_path / "dvc.yaml").read_text()
+    assert project.ours("dvc", "--check").returncode == 0
+
+
+def test_a_pipeline_of_the_users_stays(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.call("git", "init", "-q")
+    project.call("dvc", "init", "-q")
+    mine = "stages:\n  mine:\n    cmd: touch mine\n    outs: [mine]\n"
+    project.write("dvc.yaml", mine)
+    done = project.ours("init", "--empty")
+    assert done.returncode == 0, done.stderr
+    project.write("hello.py", "import sys\nopen(sys.argv[1], 'w').write('hello')\n")
+    assert "written to experiment.yaml; next" in project.ours("add", "hello.py").stderr
+    assert (tmp_path / "dvc.yaml").read_text() == mine
+
+
 def _planned(project: Project) -> str:
     """What a plain `snakemake` would do, without the date."""
     text = project.call("snakemake", "-n", "--cores", "1").stdout
