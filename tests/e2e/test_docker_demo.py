@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,6 +52,12 @@ def test_the_demonstration_is_the_same_in_containers(
     image = made.json("envs/sklearn/image.lock")["image"]
     assert {found["image"] for found in here.values()} == {None}
     assert {found["image"] for found in there.values()} == {image}
+    told = made.ours("runs", "diff", "--json")
+    found = {job["job"]: job for job in json.loads(told.stdout)["jobs"]}
+    assert {job for job in found if found[job]["surroundings"] == {"image": [None, image]}} == {
+        *here
+    }
+    assert all(job["metrics"] == job["outputs"] == {} for job in found.values())
     for job in here:  # what is not the same is in the host's records: it is not what is locked
         assert not there[job].get("differs")
         assert here[job]["kernels"] == there[job]["kernels"]
