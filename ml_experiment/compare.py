@@ -1,13 +1,93 @@
-"""Two records of one job: whether they differ although nothing declared does, and what may be why."""
+"""Two records of one job: in what they differ, and whether they do although nothing declared does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from ml_experiment import keys
 from ml_experiment.hashing import canonical
 
 FACTORS = 4  # as many are named
+
+Pairs = Mapping[str, tuple[Any, Any]]  # name -> before and now; None: not there
+
+
+@dataclass(frozen=True)
+class Difference:
+    """In what two records of one job differ.
+
+    Attributes:
+        job: its name.
+        only: "first" or "second", where the other run does not have it.
+        state: finished or failed, if they are not the same.
+        key: the parts of its key, such as `parameter C`, `code`, `environment`.
+        params, metrics: by name.
+        seed: as one pair named `seed`.
+        inputs, outputs: path -> digest.
+        packages: what its programs imported, and the version of Python as `python`.
+        surroundings: image, CPU, kernels, GPUs, host.
+    """
+
+    job: str
+    only: str | None = None
+    state: Pairs = field(default_factory=dict)
+    key: tuple[str, ...] = ()
+    params: Pairs = field(default_factory=dict)
+    seed: Pairs = field(default_factory=dict)
+    metrics: Pairs = field(default_factory=dict)
+    inputs: Pairs = field(default_factory=dict)
+    outputs: Pairs = field(default_factory=dict)
+    packages: Pairs = field(default_factory=dict)
+    surroundings: Pairs = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is any."""
+        return any(value for name, value in vars(self).items() if name != "job")
+
+
+def between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Difference:
+    """In what two records of one job, whole, with their details, differ."""
+    was, new = _surroundings(before), _surroundings(now)
+    versions = [_versions(record) for record in (before, now)]
+    rest = [
+        {n: v for n, v in each.items() if n not in versions[0] | versions[1]} for each in (was, new)
+    ]
+    hosts = [{"host": r["host"]} if r.get("host") else {} for r in (before, now)]
+    return Difference(
+        job=str(now["job"]),
+        state=pairs({"state": before["state"]}, {"state": now["state"]}),
+        key=tuple(keys.changes(before.get("key") or {}, now.get("key") or {})),
+        params=pairs(before.get("params") or {}, now.get("params") or {}),
+        seed=pairs({"seed": before["seed"]}, {"seed": now["seed"]}),
+        metrics=pairs(before["metrics"], now["metrics"]),
+        inputs=pairs(_digests(before, "inputs"), _digests(now, "inputs")),
+        outputs=pairs(_digests(before, "outputs"), _digests(now, "outputs")),
+        packages=pairs(*versions),
+        surroundings=pairs({**rest[0], **hosts[0]}, {**rest[1], **hosts[1]}),
+    )
+
+
+def pairs(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two mappings do not both have: name -> before and now, sorted by name."""
+    return {
+        name: (before.get(name), now.get(name))
+        for name in sorted({*before, *now})
+        if canonical(before.get(name)) != canonical(now.get(name))  # a NaN equals itself
+    }
+
+
+def _digests(record: Mapping[str, Any], kind: str) -> dict[str, str | None]:
+    """Path -> digest. Key files are told by what is in them."""
+    found = record[kind].items()
+    return {path: entry["hash"] for path, entry in found if path != record.get("key_file")}
+
+
+def _versions(record: Mapping[str, Any]) -> dict[str, str]:
+    environment = record.get("environment") or {}
+    python = {"python": environment["python"]} if environment.get("python") else {}
+    return {**(environment.get("distributions") or {}), **python}
 
 
 def unexplained(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:

@@ -74,20 +74,18 @@ def written(kind: Kind, base: str) -> str:
 
 
 # Bytecode is what the source says, by the source's hash and not its time, which is another each time.
+# Of the image that comes of it the engine's side takes PREFIX alone (Engine.same_everywhere).
 _PYTHON = f"""\
-FROM {{base}} AS installed
+FROM {{base}}
 COPY {PINNED} /tmp/env/
 COPY wheels /tmp/env/wheels
-ENV PYTHONHASHSEED=0
-RUN python3 -m venv --without-pip {PREFIX} \\
+RUN export PYTHONHASHSEED=0 \\
+ && python3 -m venv --without-pip {PREFIX} \\
  && set -- /tmp/env/wheels/pip-*.whl \\
  && {PREFIX}/bin/python "$1/pip" --no-cache-dir --disable-pip-version-check --quiet install \\
     --root-user-action=ignore --no-index --find-links=/tmp/env/wheels --no-compile \\
     --require-hashes -r /tmp/env/{PINNED} \\
  && {{ {PREFIX}/bin/python -m compileall -qq --invalidation-mode unchecked-hash {PREFIX}/lib || true; }}
-
-FROM {{base}}
-COPY --from=installed {PREFIX} {PREFIX}
 ENV PATH={PREFIX}/bin:$PATH VIRTUAL_ENV={PREFIX}
 """
 _CONDA = f"""\

@@ -5,6 +5,7 @@ that is used as it is. `image.yaml` says upon which image a list is installed:
 
     base: python:3.12-slim        # or image: pytorch/pytorch:2.4.0-cuda12.4-cudnn9-runtime
     platform: linux/amd64         # the engine's own, where it is not said
+    host: venv                    # on the host: a virtual environment (venvs.py), or `current`
 
 `image.lock` says what came of it: which image, made of which base and which files, and what is in it.
 """
@@ -33,7 +34,8 @@ LISTS: Mapping[str, Kind] = {
 }
 CONDA = "mambaorg/micromamba:2.0.5"
 R = "rocker/r-ver"
-KEYS = ("base", "image", "platform")
+KEYS = ("base", "host", "image", "platform")
+HOSTS = ("current", "venv")  # the Python of jobs that run on the host
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,14 @@ class Declared:
             listed += [SETTINGS, *([PINNED] if self.kind == "python" else [])]
             files = [self.folder / name for name in listed if (self.folder / name).exists()]
         digests = zip(files, hashing.of_files(files), strict=True)
-        return {file.relative_to(self.folder).as_posix(): digest for file, digest in digests}
+        found = {file.relative_to(self.folder).as_posix(): digest for file, digest in digests}
+        if SETTINGS in found:  # what is for the host alone is nothing to an image
+            said = _settings(self.folder / SETTINGS, f"{self.shown}/{SETTINGS}")
+            said.pop("host", None)
+            found[SETTINGS] = hashing.of_text(hashing.canonical(said))
+            if not said:
+                del found[SETTINGS]
+        return found
 
 
 @dataclass(frozen=True)
@@ -144,13 +153,23 @@ def declared(workspace: Path, name: str) -> Declared:
     return Declared(name, folder, kind, base, settings.get("platform"))
 
 
+def host(workspace: Path, name: str) -> str:
+    """What the Python of an environment's jobs is on the host: one of HOSTS.
+
+    Raises:
+        UserError, ExperimentError: what is wrong with its image.yaml.
+    """
+    where = f"{FOLDER}/{name}/{SETTINGS}"
+    return _settings(workspace / FOLDER / name / SETTINGS, where).get("host", HOSTS[0])
+
+
 def _settings(file: Path, shown: str) -> dict[str, str]:
     if not file.exists():
         return {}
     root = yamlio.read(file.read_text("utf-8", "replace"), shown)
     data = root.value if isinstance(root.value, dict) else None
     if data is None:
-        expected = "a mapping with base, image, platform"
+        expected = f"a mapping with {', '.join(KEYS)}"
         raise UserError("not a mapping", where=root.place, expected=expected)
     problems = []
     for key, node in data.items():
@@ -160,6 +179,9 @@ def _settings(file: Path, shown: str) -> dict[str, str]:
         elif not isinstance(node.value, str) or not re.fullmatch(r"[\w./:@-]+", node.value):
             expected = "a name, such as python:3.12-slim or linux/amd64"
             problems.append(Problem("no name", node.place, key, node.plain(), expected))
+        elif key == "host" and node.value not in HOSTS:
+            told = " or ".join(HOSTS)
+            problems.append(Problem("no such way to run", node.place, key, node.value, told))
     if "base" in data and "image" in data:
         what = "base, upon which a list is installed, and image, which is used as it is"
         problems.append(Problem(what, data["image"].place, hint="remove one of them"))

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ml_experiment import environments as folders
-from ml_experiment import hashing, sources
-from ml_experiment.errors import MISSING, MLExperimentError, did_you_mean
+from ml_experiment import hashing, sources, venvs
+from ml_experiment.errors import MISSING, MLExperimentError, UserError, did_you_mean
 from ml_experiment.model import Experiment
 from ml_experiment.plan import Plan
 
@@ -76,6 +76,24 @@ def pinned(
                 problem(path, what, value=name, hint=hint)
             else:
                 found[name] = lock.image
+    return found
+
+
+def pythons(experiment: Experiment, workspace: Path, named: Named, problem: Tell) -> dict[str, str]:
+    """Environment -> the folder of its Python, where jobs run on the host and in one of its own."""
+    found: dict[str, str] = {}
+    if experiment.runtime != "host":
+        return found
+    for path, name in named:
+        if name is None or name in found:
+            continue
+        try:
+            if folders.host(workspace, name) == "venv":
+                found[name] = str(venvs.programs(workspace / venvs.folder(workspace, name)))
+        except MLExperimentError as error:
+            found[name] = ""
+            told = error.problem if isinstance(error, UserError) else None
+            problem(path, told.what if told else str(error), hint=told.hint if told else None)
     return found
 
 

@@ -175,8 +175,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         shown["report"] = plan.path(job, "reports.txt")
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
-    contained = containers.of_job(plan, job)
-    text = _prefix(boot, plan.experiment.seed, shown, contained)
+    contained, python = containers.of_job(plan, job), _python(plan, job.case.work.environment)
+    text = _prefix(boot, plan.experiment.seed, shown, python, contained)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -189,7 +189,8 @@ def warm_up(plan: Plan, job: Job) -> str | None:
     boot = _boot(plan, job)
     if "warm" not in boot:
         return None
-    return f"{_prefix(boot, plan.experiment.seed, {})} exec bash -c 'warm_up python'"
+    python = _python(plan, job.case.work.environment)
+    return f"{_prefix(boot, plan.experiment.seed, {}, python)} exec bash -c 'warm_up python'"
 
 
 def _boot(plan: Plan, job: Job) -> dict[str, Any]:
@@ -205,7 +206,9 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
     }
     contained = containers.image(plan, job.case.work.environment)
     if job.step.step.seeding == "full" and plan.is_many(job.step) and not contained:
-        boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
+        own = plan.pythons.get(job.case.work.environment or "")  # what it imports may be elsewhere
+        made_of = [dict(job.case.code.files), own] if own else dict(job.case.code.files)
+        boot["warm"] = of_text(canonical(made_of))[:12]
     return boot
 
 
@@ -230,7 +233,13 @@ def by_hand(
     }
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
     given = {"replicate": replicate, "seed": seed, "threads": threads}
-    return _prefix(boot, root, given, containers.by_hand(plan, environment))
+    contained = containers.by_hand(plan, environment)
+    return _prefix(boot, root, given, _python(plan, environment), contained)
+
+
+def _python(plan: Plan, environment: str | None) -> str:
+    """The folder of the `python` of jobs on this machine: else that of the one that runs Snakemake."""
+    return plan.pythons.get(environment or "") or os.path.dirname(sys.executable)
 
 
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -246,9 +255,16 @@ def variables(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _prefix(
-    boot: Mapping[str, Any], root: int, given: Mapping[str, Any], contained: Sequence[str] = ()
+    boot: Mapping[str, Any],
+    root: int,
+    given: Mapping[str, Any],
+    python: str,
+    contained: Sequence[str] = (),
 ) -> str:
-    """The words before a command; `contained`: image and options of the container that it runs in."""
+    """The words before a command.
+
+    `python` is the folder of its Python; `contained`: image and options of its container instead.
+    """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
     assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in environ.items())
@@ -256,5 +272,4 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
-    python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

@@ -23,37 +23,80 @@ def locked(folder: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file in sorted([*folder.glob("requirements*.txt"), *folder.glob("*.lock")]):
-        text = file.read_text("utf-8", "replace").replace("\\\n", " ")
-        found.update(_pins(text.splitlines()))
+        found.update(of_file(file))
     for file in sorted([*folder.glob("environment.yml"), *folder.glob("environment.yaml")]):
         data = yamlio.read(file.read_text("utf-8", "replace"), str(file)).plain()
         found.update(_conda(data.get("dependencies") or () if isinstance(data, dict) else ()))
     return found
 
 
+def of_file(file: Path) -> dict[str, str]:
+    """Name -> version of what a file of requirements pins."""
+    return dict(_pins(_joined(file)))
+
+
 def differences(locked: Mapping[str, str], ran: Mapping[str, str]) -> dict[str, dict[str, str]]:
     """Those that ran in another version than the pinned one."""
     return {
-        name: {"locked": locked[normal], "ran": version}
+        name: {"locked": locked[known], "ran": version}
         for name, version in sorted(ran.items())
-        if (normal := _normal(name)) in locked and not _same(locked[normal], version)
+        if (known := normal(name)) in locked and not _same(locked[known], version)
     }
+
+
+def told(differs: Mapping[str, Mapping[str, str]], few: int = 4) -> str:
+    """Differences, for a line of text."""
+    shown = [f"{name} {each['ran']}, not {each['locked']}" for name, each in differs.items()]
+    return "; ".join(shown[:few]) + (f"; and {len(shown) - few} more" if len(shown) > few else "")
+
+
+def is_hashed(file: Path) -> bool:
+    """Whether every requirement in a file is pinned with a hash."""
+    lines = [line for line in _joined(file) if _requirement(line) is not None]
+    return bool(lines) and all(" --hash" in line for line in lines)
+
+
+def unmet(listed: Path, pinned: Path) -> list[str]:
+    """What a list asks for and the pins made of it do not have."""
+    pins, found = of_file(pinned), []
+    for line in _joined(listed):
+        asked = _requirement(line)
+        if asked is None or (asked.marker is not None and not asked.marker.evaluate()):
+            continue
+        version = pins.get(normal(asked.name))
+        if version is None:
+            found.append(f"it has no {asked.name}")
+        elif not asked.specifier.contains(version, prereleases=True):
+            found.append(f"it has {asked.name} {version}, not {asked.specifier}")
+    return found
+
+
+def _joined(file: Path) -> list[str]:
+    """The lines of a file of requirements; one that goes on behind a backslash is one."""
+    return file.read_text("utf-8", "replace").replace("\\\n", " ").splitlines()
+
+
+def _requirement(line: str) -> Requirement | None:
+    """The requirement that a line is, if it is one."""
+    text = line.partition(" --hash")[0].partition(" #")[0].strip()
+    if not text or text.startswith(("#", "-")):
+        return None
+    try:
+        return Requirement(text)
+    except InvalidRequirement:
+        return None
 
 
 def _pins(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        text = line.partition(" --hash")[0].partition(" #")[0].strip()
-        if not text or text.startswith(("#", "-")):
-            continue
-        try:
-            requirement = Requirement(text)
-        except InvalidRequirement:
+        requirement = _requirement(line)
+        if requirement is None:
             continue
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
         for specifier in requirement.specifier:
             if specifier.operator == "==" and not specifier.version.endswith("*"):
-                yield _normal(requirement.name), specifier.version
+                yield normal(requirement.name), specifier.version
 
 
 def _conda(dependencies: Any) -> Iterator[tuple[str, str]]:
@@ -63,10 +106,11 @@ def _conda(dependencies: Any) -> Iterator[tuple[str, str]]:
         elif isinstance(entry, str):
             name, _, version = entry.rpartition("::")[2].replace("==", "=").partition("=")
             if version.partition("=")[0]:
-                yield _normal(name), version.partition("=")[0]
+                yield normal(name), version.partition("=")[0]
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """The one spelling of a distribution's name."""
     return canonicalize_name(name.strip())
 
 

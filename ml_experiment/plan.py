@@ -215,6 +215,7 @@ class Plan:
     environments: Mapping[str, str]  # name -> digest
     images: Mapping[str, str]  # environment -> the id of the image that its jobs run in, if they do
     steps: Mapping[str, StepPlan]
+    pythons: Mapping[str, str] = field(default_factory=dict)  # environment -> its Python's folder
     _jobs: dict[tuple[str, str, str], Job] = field(default_factory=dict, compare=False, repr=False)
     _cases: dict[tuple[str, ...], dict[tuple[str, ...], list[Case]]] = field(
         default_factory=dict, compare=False, repr=False
@@ -268,8 +269,7 @@ class Plan:
 
     def all_jobs(self) -> Iterator[Job]:
         """All jobs of all steps."""
-        for step in self.steps.values():
-            yield from self.jobs(step)
+        return (job for step in self.steps.values() for job in self.jobs(step))
 
     def job(self, step: str, slugs: Mapping[str, str]) -> Job:
         """The job with these path parts: axis values, `trial` and `replicate`.

@@ -264,6 +264,9 @@ class Recorder:
         for ours, theirs in (("image", "container_img_url"), ("conda", "conda_env")):
             if known.get(theirs):
                 found[ours] = known[theirs]
+        own = self.plan.pythons.get(found["name"] or "") if self.plan else None
+        if own:
+            found["venv"] = os.path.relpath(os.path.dirname(own), self.folder)
         if named and ran:
             found["differs"] = locks.differences(self._locked(named["name"]), ran)
         return found if any(found.values()) else None

@@ -116,6 +116,7 @@ class _Resolver:
                 self.experiment, self.loaded.folder, environments, named, self.problem
             ),
             steps=steps,
+            pythons=images.pythons(self.experiment, self.loaded.folder, named, self.problem),
         )
         coherence.check(made, self.problem)
         images.check_scripts(made, self.problem)

@@ -39,7 +39,9 @@ def test_everything_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     assert len(problems) == 4
     with pytest.raises(ExperimentError) as raised:
         workspace.open_plan(file, {"runtime": "host"})
-    assert [problem.key for problem in raised.value.problems] == ["steps.d.environment"]
+    found = {problem.key: problem.what for problem in raised.value.problems}
+    assert list(found) == ["steps.c.environment", "steps.d.environment"]
+    assert "no such key" in found["steps.c.environment"], "it may have meant `host`"
 
 
 SCRIPTS = """\

@@ -175,14 +175,16 @@ class Experiment:
         return [path for path in [*paths, *tables, *views] if path not in taken]
 
     def started(self) -> None:
-        """Before the first job: images are there, an earlier run's jobs have ended, and what was
+        """Before the first job: images and virtual environments are there, an earlier run's jobs have ended, and what was
         edited by hand is kept.
 
         Raises:
-            WorkflowError: an image is not there.
+            WorkflowError: an image is not there, or a virtual environment cannot be made.
         """
         if self.plan.images:
             self._containers = self._contained()
+        if self.plan.pythons:
+            self._hosted()
         for told in slurm.end_leftovers(self.plan.folder):
             sys.stderr.write(f"{told}\n")
         for rule in self._trials:
@@ -203,6 +205,16 @@ class Experiment:
         for told in [*said, *docker_run.end_leftovers(self.plan.folder)]:
             sys.stderr.write(f"{told}\n")
         return docker_run.Watch(self.plan.folder)
+
+    def _hosted(self) -> None:
+        from ml_experiment.adapters import pip  # noqa: PLC0415  # packaging, and rich
+        from ml_experiment.adapters.terminal import telling  # noqa: PLC0415
+
+        try:
+            with telling(sys.stderr) as say:
+                pip.prepare(self.plan, say)
+        except MLExperimentError as error:
+            raise WorkflowError(str(error)) from None
 
     def taken_from(self, job: Job) -> list[str]:
         """The folders of other trials that a job takes what they have made from."""

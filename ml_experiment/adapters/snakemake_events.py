@@ -27,6 +27,7 @@ from ml_experiment import (
     host,
     keeping,
     keys,
+    locks,
     records,
     repository,
     staleness,
@@ -79,6 +80,7 @@ class Session:
         self.failed: dict[int, str] = {}
         self.errors: list[str] = []
         self.remarks: dict[str, None] = {}
+        self.differs: dict[str, dict[str, Any]] = {}  # of environments, from what they lock
         self.changes: list[str] = []  # the parts of keys that differ from those of earlier records
 
     def take(self, event: LogEvent, fields: Mapping[str, Any]) -> None:
@@ -198,6 +200,9 @@ class Session:
         before = recorder.before.finished.get(started.name)
         if before is not None:
             self.again.append((before, record))
+        environment = record["environment"] or {}
+        if environment.get("differs"):
+            self.differs.setdefault(environment["name"], {}).update(environment["differs"])
         if record.get("trial") and record["exit_code"] == TIMEOUT:
             text = "a timeout: what is found from here on depends on how fast this machine is"
             self.remarks[f"{started.name}: {text}"] = None
@@ -317,6 +322,8 @@ class Session:
         self.changes = sorted(found)
 
     def _tell(self, found: list[str]) -> None:
+        for name, packages in sorted(self.differs.items()):
+            print(f"{name}: not as it is locked: {locks.told(packages)}", file=self.stream)
         for text in self.remarks:
             print(text, file=self.stream)
         if found:

@@ -1,6 +1,7 @@
 # What makes a program's result its own, whatever machine and user it runs for. Sourced by a job:
 #   . env.sh THREADS HASHSEED [FOLDER-OF-PYTHON]
 # Threads are those that the step declares: with fewer cores a job is slower, not different.
+# Without that folder, on a node that does not see it, another Python would be found in silence.
 _boot=${BASH_SOURCE[0]%/*}
 
 export OMP_NUM_THREADS=$1 OPENBLAS_NUM_THREADS=$1 MKL_NUM_THREADS=$1 BLIS_NUM_THREADS=$1
@@ -19,6 +20,12 @@ export SOURCE_DATE_EPOCH=315532800 # 1980-01-01, the first day that a ZIP file c
 export PYTHONHASHSEED=$2 # one for the whole experiment, so that a warm server can serve every job
 export PYTHONPATH="$_boot${PYTHONPATH:+:$PYTHONPATH}"
 export ML_EXPERIMENT_R_PROFILE_USER="${R_PROFILE_USER:-}" R_PROFILE_USER="$_boot/Rprofile"
-if [ -n "${3:-}" ]; then export PATH="$3:$PATH"; fi
+if [ -n "${3:-}" ]; then
+  if [ ! -d "$3" ] || { [ -L "$3/python" ] && [ ! -x "$3/python" ]; }; then
+    echo "ml-experiment: the environment of this job is not on ${HOSTNAME:-this machine}: no Python in $3" >&2
+    return 126 # a trial that has not begun is no result
+  fi
+  export PATH="$3:$PATH"
+fi
 if [ -n "${ML_EXPERIMENT_WARM:-}" ]; then . "$_boot/warm.sh"; fi # see there
 unset _boot

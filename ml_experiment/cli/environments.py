@@ -22,7 +22,8 @@ SHORT = 19  # characters of an image's id: sha256: and twelve more
 JSON = """
 
 --json prints a list:
-  list    {name, kind, base, image, state (ready, stale, missing, not built, not locked, wrong), remark}
+  list    {name, kind, base, image, state (ready, stale, missing, not built, not locked, wrong), remark,
+          host (current, venv), venv (made, not made, or what is wrong with it)}
   check   {name, what, hint}: what is wrong
 """
 
@@ -39,17 +40,24 @@ def env(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace) -> int:
     from ml_experiment.services import environments as service
+    from ml_experiment.services import hosting
 
     engine, why = _engine_or_why()
     found = service.entries(Path.cwd(), engine)
+    hosts = [hosting.state(Path.cwd(), entry.name) for entry in found]
     if options.json:
-        print(json.dumps([service.data(entry) for entry in found], indent=1))
+        listed = [
+            {**service.data(entry), "host": host, "venv": state or None}
+            for entry, (host, state) in zip(found, hosts, strict=True)
+        ]
+        print(json.dumps(listed, indent=1))
         return 0
     width = max((len(entry.name) for entry in found), default=0)
-    for entry in found:
+    for entry, (host, state) in zip(found, hosts, strict=True):
         image = entry.image[:SHORT] if entry.image else "-"
         line = f"{entry.name:<{width}}  {entry.kind or '-':<10}  {entry.state:<10}  {image}"
-        print(line + (f"  {entry.remark}" if entry.remark else ""))
+        more = [entry.remark, f"on the host: venv, {state}" if host == "venv" else ""]
+        print("  ".join([line, *filter(None, more)]))
     if not found:
         print("no environments: make envs/NAME/requirements.txt", file=sys.stderr)
     if why:
@@ -67,6 +75,8 @@ def _engine_or_why() -> tuple[Engine | None, str]:
 
 
 def _lock(options: argparse.Namespace) -> int:
+    if options.host:
+        return _lock_host(options)
     from ml_experiment.services import building as service
 
     with _asked(options.names) as (engine, names):
@@ -80,7 +90,19 @@ def _lock(options: argparse.Namespace) -> int:
     return 0
 
 
+def _lock_host(options: argparse.Namespace) -> int:
+    from ml_experiment.services import hosting
+
+    for name in _meant(options.names):
+        with _telling() as say:
+            new = hosting.lock(Path.cwd(), name, say)
+        print(f"{name}: envs/{name}/requirements.lock is {'written' if new else 'as it was'}")
+    return 0
+
+
 def _build(options: argparse.Namespace) -> int:
+    if options.host:
+        return _build_host(options)
     from ml_experiment.services import building as service
 
     status = 0
@@ -93,6 +115,19 @@ def _build(options: argparse.Namespace) -> int:
             print("\n".join(_told(name, built)))
             status = max(status, 0 if built.written else 1)
     return status
+
+
+def _build_host(options: argparse.Namespace) -> int:
+    from ml_experiment import environments, venvs
+    from ml_experiment.adapters import pip
+
+    for name in _meant(options.names):
+        if not options.names and environments.host(Path.cwd(), name) != "venv":
+            continue
+        with _telling() as say:
+            made = pip.make(Path.cwd(), name, say)
+        print(f"{name}: {venvs.folder(Path.cwd(), name)}" + ("" if made else ", as it was"))
+    return 0
 
 
 def _told(name: str, built: Built) -> Iterator[str]:
@@ -123,8 +158,14 @@ def _told(name: str, built: Built) -> Iterator[str]:
 def _check(options: argparse.Namespace) -> int:
     from ml_experiment.services import environments as service
 
-    with _asked(options.names) as (engine, names):
-        found = service.check(Path.cwd(), names, engine)
+    if options.host:
+        from ml_experiment.services import hosting
+
+        names = _meant(options.names)
+        found = hosting.check(Path.cwd(), names)
+    else:
+        with _asked(options.names) as (engine, names):
+            found = service.check(Path.cwd(), names, engine)
     if options.json:
         print(json.dumps([service.data(fault) for fault in found], indent=1))
     else:
@@ -148,25 +189,36 @@ def _export(options: argparse.Namespace) -> int:
 def _shell(options: argparse.Namespace) -> int:
     from ml_experiment.services import environments as service
 
+    words = options.snakemake
+    if options.host:
+        from ml_experiment.services import hosting
+
+        with _telling() as say:
+            return hosting.shell(Path.cwd(), options.name, words, say)
     with _asked([options.name]) as (engine, _):
-        words = options.snakemake
         return service.shell(Path.cwd(), options.name, engine, words, network=options.network)
 
 
 @contextmanager
 def _asked(names: Sequence[str]) -> Iterator[tuple[Engine, list[str]]]:
     """The engine, and the environments that are meant: all where none is named."""
-    from ml_experiment import environments
     from ml_experiment.adapters.docker import Engine
 
-    known = list(names) or environments.folders(Path.cwd())
-    if not known:
-        raise UserError("no environments", where="envs/", hint="make envs/NAME/requirements.txt")
+    known = _meant(names)
     engine = Engine()
     try:
         yield engine, known
     finally:
         engine.close()
+
+
+def _meant(names: Sequence[str]) -> list[str]:
+    from ml_experiment import environments
+
+    known = list(names) or environments.folders(Path.cwd())
+    if not known:
+        raise UserError("no environments", where="envs/", hint="make envs/NAME/requirements.txt")
+    return known
 
 
 def _telling() -> AbstractContextManager[Callable[[str], None]]:
@@ -190,7 +242,7 @@ def add(commands: object) -> None:
     top = arguments.command_of(
         commands,
         "env",
-        "images of environments, for `runtime: docker`",
+        "environments: their images for `runtime: docker`, and with --host what the host has",
         "ml-experiment env list           the environments in envs/, and their images",
         "ml-experiment env lock sklearn   pin the base image, and packages with their hashes",
         "ml-experiment env build          build what is not there; writes image.lock",
@@ -207,15 +259,19 @@ def add(commands: object) -> None:
     lock = arguments.command_of(
         actions, "lock", "pin base images by digest, and Python's packages with their hashes; nothing is built",
         "ml-experiment env lock sklearn",
+        "ml-experiment env lock sklearn --host    packages only, for this machine's Python",
     )  # fmt: skip
     _named(lock)
+    _host(lock, "pin packages for this machine's Python; no engine is asked")
     build = arguments.command_of(
         actions, "build", "have the images: build them from their locks, or fetch them; exit code 1 if "
         "one is not what its lock says",
         "ml-experiment env build",
         "ml-experiment env build sklearn --again    build it anew, and say what differs",
+        "ml-experiment env build sklearn --host     make its virtual environment",
     )  # fmt: skip
     _named(build)
+    _host(build, "make the virtual environments that runs on the host would make")
     build.add_argument(
         "--again", action="store_true", help="also what is there, and compare the two"
     )
@@ -226,6 +282,7 @@ def add(commands: object) -> None:
     )  # fmt: skip
     check.epilog = f"{check.epilog}{JSON}"
     _named(check)
+    _host(check, "whether virtual environments are made, and are what is locked")
     check.add_argument("--json", action="store_true", help="a list as JSON, see below")
     shell = arguments.command_of(
         actions, "shell", "a shell, or a program, in an image, as a job has it",
@@ -233,6 +290,7 @@ def add(commands: object) -> None:
         "ml-experiment env shell sklearn -- python -m pip list",
     )  # fmt: skip
     shell.add_argument("name", metavar="NAME", help="an environment")
+    _host(shell, "with the Python that jobs have on this machine, without an image")
     shell.add_argument("--network", action="store_true", help="with this machine's network")
     export = arguments.command_of(
         actions, "export", "write an image as a file for `docker load`",
@@ -245,3 +303,7 @@ def add(commands: object) -> None:
 
 def _named(command: argparse.ArgumentParser) -> None:
     command.add_argument("names", nargs="*", metavar="NAME", help="environments (all)")
+
+
+def _host(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--host", action="store_true", help=what)

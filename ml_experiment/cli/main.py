@@ -57,6 +57,15 @@ LINEAGE_JSON = """
     outputs      [{path, hash, note}]
 with --downstream, `used_by` (a list of ids) in place of `job`, and one in each output
 """
+DIFF_JSON = """
+
+diff --json prints one object; pairs are {name: [before, now]}, null where it is not there:
+  first, second  the ids of the runs; a job that one did not run is as it was then
+  run            pairs: experiment, file, seed, config, commit, hostname, cpu, gpus, versions
+  jobs           [{job, only (first, second, null), key, and pairs: state, params, seed, metrics,
+                 inputs, outputs (digests), packages, surroundings}]
+  same           how many jobs do not differ
+"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -298,13 +307,19 @@ def _runs(commands: object) -> None:
     command = arguments.command_of(
         commands,
         "runs",
-        "say what was run: when, what, how long, metrics",
+        "say what was run: when, what, how long, metrics; and in what two runs differ",
         "ml-experiment runs",
         "ml-experiment runs last           the jobs of the last run",
         "ml-experiment runs 20261125T2006  those of the run whose id begins so",
         "ml-experiment runs --json | jq '.[-1].metrics'",
+        "ml-experiment runs diff           the last run and the one before; exit code 1 if they differ",
+        "ml-experiment runs diff last~3 last --json | jq '.jobs[].packages'",
     )
-    command.add_argument("run", nargs="?", help="a run's id or its beginning, or `last`")
+    command.epilog = f"{command.epilog}{DIFF_JSON}"
+    command.add_argument(
+        "run", nargs="*", metavar="RUN",
+        help="a run's id or its beginning, `last`, or `last~1` for the one before; or `diff A B` (last~1 last)",
+    )  # fmt: skip
     command.add_argument(
         "--last",
         "-n",

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ml_experiment.errors import UserError
+
 if TYPE_CHECKING:
     from ml_experiment.services.track import Sender
 
@@ -20,9 +22,14 @@ def runs(options: argparse.Namespace) -> int:
     """`ml-experiment runs`."""
     from ml_experiment.services import runs as service
 
+    asked = options.run
+    if asked[:1] == ["diff"]:
+        return _diff(asked[1:], as_json=options.json)
+    if len(asked) > 1:
+        raise UserError("more than one run", value=" ".join(asked), hint="runs diff A B")
     rows: Sequence[Any]
-    if options.run:
-        rows = service.jobs(Path.cwd(), options.run)
+    if asked:
+        rows = service.jobs(Path.cwd(), asked[0])
         lines = [("job", "state", "took", "seed", "metrics"), *map(_job, rows)]
     else:
         rows = service.runs(Path.cwd())[-options.last :]
@@ -34,6 +41,21 @@ def runs(options: argparse.Namespace) -> int:
     else:
         print("nothing was run yet", file=sys.stderr)
     return 0
+
+
+def _diff(asked: Sequence[str], *, as_json: bool) -> int:
+    from ml_experiment.cli import difference
+    from ml_experiment.services import runs as service
+
+    if len(asked) > 2:
+        raise UserError("more than two runs", value=" ".join(asked))
+    first, second = [*asked, *["last~1", "last"][len(asked) :]]
+    found = service.diff(Path.cwd(), first, second)
+    if as_json:
+        print(json.dumps(dataclasses.asdict(found), indent=1))
+    else:
+        print(difference.text(found))
+    return 1 if found.jobs or found.run else 0
 
 
 def _job(row: Any) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ml_experiment import locks
 from ml_experiment.errors import shown
 from ml_experiment.hashing import canonical
 from ml_experiment.lineage import FOUND, File, Node, Record
@@ -128,6 +129,8 @@ def _facts(record: Record, details: Mapping[str, Any]) -> Iterator[str]:
         yield f"Python {environment['python']}"
     if environment.get("image"):
         yield f"image {environment['image'].removeprefix('sha256:')[:12]}"
+    if environment.get("differs"):
+        yield f"not as locked: {locks.told(environment['differs'])}"
     if record.get("ended"):
         yield record["ended"][:16].replace("T", " ")
 

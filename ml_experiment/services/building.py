@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ml_experiment import atomic, dockerfiles, environments
+from ml_experiment.adapters import pip
 from ml_experiment.adapters.docker import Engine, Image
 from ml_experiment.dockerfiles import PINNED, PREFIX
 from ml_experiment.environments import Declared, Lock
@@ -116,14 +113,13 @@ def _resolved(wanted: Declared, engine: Engine, base: Image, say: Say) -> str:
     """What requirements.txt comes to for the Python of an image."""
     where = _for(wanted, engine, base)
     say(f"resolving {wanted.shown}/requirements.txt for {where[1]}")
-    reports = []
-    for asked in (["-r", str(wanted.folder / "requirements.txt")], ["pip"]):
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "report.json"
-            words = ["install", "--dry-run", "--ignore-installed", "--quiet", "--report", str(file)]
-            _pip([*words, "--target", folder, *where, *asked])
-            reports.append(json.loads(file.read_text("utf-8")))
-    return environments.pins_text(reports)
+    return pip.resolved(wanted.folder / "requirements.txt", where, _without_wheel)
+
+
+def _without_wheel(told: str) -> str | None:
+    if "No matching" in told:
+        return "an image takes wheels only; for what has none write a Dockerfile"
+    return None
 
 
 def _for(wanted: Declared, engine: Engine, base: Image) -> list[str]:
@@ -145,40 +141,6 @@ def _for(wanted: Declared, engine: Engine, base: Image) -> list[str]:
     for each in environments.platforms(machine, libc, number):
         words += ["--platform", each]
     return words
-
-
-def _pip(words: Sequence[str], say: Say | None = None) -> str:
-    """Run the pip of this machine, with this machine's settings. Returns what it has printed."""
-    if importlib.util.find_spec("pip") is None:
-        raise UserError(
-            "pip is not installed beside ml-experiment",
-            hint="install it: it fetches what goes into images",
-        )
-    command = [sys.executable, "-m", "pip", *words, "--no-input", "--disable-pip-version-check"]
-    with (
-        tempfile.TemporaryFile("w+") as trouble,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=trouble, text=True) as pip,
-    ):
-        printed = []
-        assert pip.stdout is not None
-        for line in pip.stdout:
-            printed.append(line)
-            if say and line.startswith("Saved "):
-                say(f"  {Path(line.split(maxsplit=1)[1].strip()).name}")
-        status = pip.wait()
-        trouble.seek(0)
-        told = [line.rstrip() for line in trouble if line.startswith(("ERROR", " "))]
-    if status:
-        hint = (
-            "an image takes wheels only; for what has none write a Dockerfile"
-            if "No matching" in "".join(told)
-            else None
-        )
-        raise UserError(
-            "pip cannot get what is asked for:\n" + "\n".join(f"    {line}" for line in told[-12:]),
-            hint=hint,
-        )
-    return "".join(printed)
 
 
 def build(
@@ -302,15 +264,9 @@ def _built(
                     "-r",
                     str(wanted.folder / PINNED),
                 ]
-                _pip(
-                    [
-                        *words,
-                        "--dest",
-                        str(context / "wheels"),
-                        *_for(wanted, engine, bases[wanted.base]),
-                    ],
-                    say,
-                )
+                words += ["--dest", str(context / "wheels")]
+                words += _for(wanted, engine, bases[wanted.base])
+                pip.run(words, say, hint=_without_wheel)
         (context / "Dockerfile").write_text(text, "utf-8")
         image = engine.build(context, known.platform, say, again=again, what=wanted.shown)
     finally:  # what was built stays to be read, without all that went into it

@@ -1,13 +1,20 @@
-"""`ml-experiment runs`: what was run, when, how long it took and what came out, by the records."""
+"""`ml-experiment runs`: what was run, when, how long it took and what came out, by the records.
+
+Two runs are compared by what there was after each: of a job that a run did not run, that is its last
+record before.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ml_experiment import records
+from ml_experiment import compare, records
+from ml_experiment.compare import Difference, Pairs
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.records import Line
 
@@ -63,16 +70,12 @@ def jobs(folder: Path, run: str) -> list[JobRow]:
 
     Args:
         folder: the workspace.
-        run: its id, the beginning of its id, or `last`.
+        run: its id, the beginning of its id, `last`, or `last~1` for the one before.
 
     Raises:
         UserError: there is no such run, or more than one.
     """
-    known = list(dict.fromkeys([*records.runs(folder), *(str(r["run"]) for r in _all(folder))]))
-    meant = known[-1:] if run == "last" else [name for name in known if name.startswith(run)]
-    if len(meant) != 1:
-        what = "several runs begin so" if meant else "no such run"
-        raise UserError(what, value=run, hint=did_you_mean(run, meant or known))
+    meant = _meant(folder, run)
     return [
         JobRow(
             job=str(record["job"]),
@@ -84,8 +87,95 @@ def jobs(folder: Path, run: str) -> list[JobRow]:
             id=str(record["id"]),
         )
         for record in _all(folder)
-        if record["run"] == meant[0]
+        if record["run"] == meant
     ]
+
+
+def _meant(folder: Path, run: str) -> str:
+    """The id of the run that somebody means."""
+    known = list(dict.fromkeys([*records.runs(folder), *(str(r["run"]) for r in _all(folder))]))
+    if back := re.fullmatch(r"last(?:~(\d+))?", run):
+        number = int(back[1] or 0)
+        meant = known[-1 - number : len(known) - number] if number < len(known) else []
+    else:
+        meant = [name for name in known if name.startswith(run)]
+    if len(meant) != 1:
+        what = "several runs begin so" if meant else "no such run"
+        raise UserError(what, value=run, hint=did_you_mean(run, meant or known))
+    return meant[0]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two runs.
+
+    Attributes:
+        first, second: their ids.
+        run: what was given, checked out and there for all jobs: seed, config, commit, machine.
+        jobs: those that differ, in the order of their names.
+        same: how many do not.
+    """
+
+    first: str
+    second: str
+    run: Pairs
+    jobs: tuple[Difference, ...]
+    same: int
+
+
+def diff(folder: Path, first: str, second: str) -> Compared:
+    """In what two runs differ, job by job.
+
+    Args:
+        folder: the workspace.
+        first: its id, or a word for it, as of `jobs`.
+        second: that of the other one.
+
+    Raises:
+        UserError: there is no such run, or more than one.
+    """
+    names = _meant(folder, first), _meant(folder, second)
+    known = records.runs(folder)
+    lines = [known.get(name, {}) for name in names]
+    before, now = (_after(folder, name, line) for name, line in zip(names, lines, strict=True))
+    found = [_job(job, before.get(job), now.get(job)) for job in sorted({*before, *now})]
+    jobs = tuple(difference for difference in found if difference)
+    of_run = compare.pairs(*map(_given, lines)) if all(lines) else {}
+    return Compared(*names, of_run, jobs, len(found) - len(jobs))
+
+
+def _job(job: str, before: Line | None, now: Line | None) -> Difference:
+    if before is None or now is None:
+        return Difference(job, only="second" if before is None else "first")
+    return compare.between(before, now) if before["id"] != now["id"] else Difference(job)
+
+
+def _after(folder: Path, run: str, line: Line) -> dict[str, Line]:
+    """Job -> its last record when a run had ended, with its details."""
+    files = records.files(folder)
+    lines = {file: list(records.lines(file)) for file in files}
+    own = [file for file in files if any(each.get("run") == run for each in lines[file])]
+    if not own and line.get("results"):  # it ran nothing
+        name = f"records{str(line['results']).removeprefix('results')}.jsonl"
+        own = [file for file in files if file.name == name]
+    found: dict[str, Line] = {}
+    for file in own:
+        ended = [str(each["ended"]) for each in lines[file] if each.get("run") == run]
+        last = max([*ended, str(line.get("ended") or "")])
+        wanted = (each for each in lines[file] if each.get("state") in ("finished", "failed"))
+        then = {str(each["job"]): each for each in wanted if str(each["ended"]) <= last}
+        details = records.details(file, {str(each["id"]) for each in then.values()})
+        found.update({job: {**each, **details.get(each["id"], {})} for job, each in then.items()})
+    return found
+
+
+def _given(line: Line) -> dict[str, Any]:
+    """What a run was given, and where it was."""
+    host, git = line.get("host") or {}, line.get("git") or {}
+    machine = {name: host.get(name) for name in ("hostname", "cpu", "gpus", "versions")}
+    files = {"commit": git.get("commit"), "uncommitted": git.get("diff")}
+    given = {name: line.get(name) for name in ("experiment", "file", "seed", "config")}
+    return {**given, **files, **machine}
 
 
 def _all(folder: Path) -> list[Line]:
