@@ -221,6 +221,11 @@ def why_not(workspace: Path, name: str) -> tuple[str, str] | None:
     return None
 
 
+def no_python(name: str) -> str:
+    """What there is to know of an image without Python."""
+    return f"{name}: no Python in its image, so jobs get their seeds as variables only"
+
+
 # ---- Python's distributions -------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def line(
     limit = seconds(job.case.work.timeout)
     words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
-    word = "" if containers.image(plan, job.case.work.environment) else "exec "
+    word = "" if containers.in_docker(plan, job.case.work.environment) else "exec "
     launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
     told = (
@@ -176,7 +176,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
     contained = containers.of_job(plan, job)
-    text = _prefix(boot, plan.experiment.seed, shown, contained)
+    inside = containers.image(plan, job.case.work.environment) is not None
+    text = _prefix(boot, plan.experiment.seed, shown, contained, inside=inside)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -230,7 +231,8 @@ def by_hand(
     }
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
     given = {"replicate": replicate, "seed": seed, "threads": threads}
-    return _prefix(boot, root, given, containers.by_hand(plan, environment))
+    inside = containers.image(plan, environment) is not None
+    return _prefix(boot, root, given, containers.by_hand(plan, environment), inside=inside)
 
 
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -246,9 +248,22 @@ def variables(given: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _prefix(
-    boot: Mapping[str, Any], root: int, given: Mapping[str, Any], contained: Sequence[str] = ()
+    boot: Mapping[str, Any],
+    root: int,
+    given: Mapping[str, Any],
+    contained: Sequence[str] = (),
+    *,
+    inside: bool = False,
 ) -> str:
-    """The words before a command; `contained`: image and options of the container that it runs in."""
+    """The words before a command.
+
+    Args:
+        boot: what the boot of its programs is told.
+        root: the experiment's seed.
+        given: what it gets as variables.
+        contained: image and options of the container that these words start.
+        inside: whether the command runs in an image.
+    """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
     assignments = " ".join(f"{name}={shlex.quote(value)}" for name, value in environ.items())
@@ -256,5 +271,8 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
+    if inside:  # Snakemake has started the container, and its `python` is the image's
+        source = shlex.join([".", str(BOOT / "apptainer.sh"), threads, hashes])
+        return f"{source} && {assignments}"
     python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

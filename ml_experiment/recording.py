@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import keeping, keys, locks, metrics, records, redact, staleness, trying
+from ml_experiment import (
+    keeping,
+    keys,
+    launcher,
+    locks,
+    metrics,
+    records,
+    redact,
+    staleness,
+    trying,
+)
 from ml_experiment.attempts import Attempts, Failure, Started
 from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError
@@ -264,6 +274,8 @@ class Recorder:
         for ours, theirs in (("image", "container_img_url"), ("conda", "conda_env")):
             if known.get(theirs):
                 found[ours] = known[theirs]
+        if pulled := launcher.pulled_as(self.folder, found["image"] or ""):
+            found["image"] = pulled["image"]
         if named and ran:
             found["differs"] = locks.differences(self._locked(named["name"]), ran)
         return found if any(found.values()) else None
