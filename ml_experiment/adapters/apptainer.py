@@ -80,8 +80,8 @@ def prepare(plan: Plan) -> list[str]:
     told = []
     for name, image in sorted(plan.images.items()):
         known = environments.read(plan.folder, name)
-        if known is not None and "python" not in known.packages.get("program", {}):
-            told.append(environments.no_python(name))
+        if remark := environments.without_python(name, known):
+            told.append(remark)
         if known is None or known.registry is None:
             _make(plan.folder, name, image)
     return told

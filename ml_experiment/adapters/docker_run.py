@@ -40,8 +40,8 @@ def prepare(plan: Plan, *, fetch: bool = True) -> list[str]:
     told = []
     for name, image in sorted(plan.images.items()):
         known = environments.read(plan.folder, name)
-        if known is not None and "python" not in known.packages.get("program", {}):
-            told.append(environments.no_python(name))
+        if remark := environments.without_python(name, known):
+            told.append(remark)
         done = _docker("image", "inspect", "--format", "{{.Id}}", image)
         if done.returncode == 0:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ml_experiment import launcher
+from ml_experiment import launcher, records
 from tests.docker_engine import BASE
 from tests.e2e.project import Project
 
@@ -93,7 +94,7 @@ def containers(project: Project) -> list[str]:
 
 
 def test_a_workflow_with_containers_runs_on_docker(foreign: Project) -> None:
-    done = foreign.snakemake("--sdm", "apptainer")
+    done = foreign.snakemake("--sdm", "apptainer", "--logger", "mlflow")
     assert done.returncode == 0, done.stdout + done.stderr
     text = (foreign.folder / "out/a.txt").read_text()
     uid = os.getuid()
@@ -105,6 +106,10 @@ def test_a_workflow_with_containers_runs_on_docker(foreign: Project) -> None:
     (file,) = (foreign.folder / ".snakemake/singularity").glob("*.simg")
     assert seen["where"] == str(file)
     assert containers(foreign) == []
+    path = foreign.folder / ".ml_experiment/records.jsonl"
+    details = records.details(path, {line["id"] for line in records.lines(path)}).values()
+    known = {record["environment"]["image"] for record in details if record["environment"]}
+    assert known == {json.loads(file.read_text())["image"]}
 
     failed = foreign.snakemake("out/fail.txt", "--sdm", "apptainer", "--verbose")
     assert "exit status 41" in failed.stderr
