@@ -46,14 +46,19 @@ def image(plan: Plan, environment: str | None) -> str | None:
     return None if environment is None else plan.images.get(environment)
 
 
+def in_docker(plan: Plan, environment: str | None) -> str | None:
+    """The same where the job's own shell calls Docker; None as well where Snakemake's rule has the image."""
+    return image(plan, environment) if plan.experiment.runtime == "docker" else None
+
+
 def of_job(plan: Plan, job: Job) -> list[str]:
-    """Image and options of a job's container; nothing where it runs on the host.
+    """Image and options of the container that a job's shell starts; nothing where it starts none.
 
     Raw inputs, those that no step makes, cannot be changed in there. What an input that leads out of
     the workspace leads to can be read.
     """
     work = job.case.work
-    chosen = image(plan, work.environment)
+    chosen = in_docker(plan, work.environment)
     if chosen is None:
         return []
     items = job.step.inputs[job.case.label].values()
@@ -76,5 +81,5 @@ def of_job(plan: Plan, job: Job) -> list[str]:
 
 def by_hand(plan: Plan, environment: str | None) -> list[str]:
     """Image and options of the container of a rule that was written by hand."""
-    chosen = image(plan, environment)
+    chosen = in_docker(plan, environment)
     return [] if chosen is None else [chosen, *options(plan.folder, network=False)]

@@ -243,6 +243,20 @@ def why_not(workspace: Path, name: str) -> tuple[str, str] | None:
     return None
 
 
+def without_python(name: str, known: Lock | None) -> str | None:
+    """What there is to know of an image without Python; None where it has one.
+
+    Args:
+        name: of the environment.
+        known: its lock.
+    """
+    programs = {} if known is None else known.packages.get("program", {})
+    if known is None or "python" in programs:
+        return None
+    told = f"{name}: no Python in its image, so jobs get their seeds as variables only"
+    return f"{told}; R begins with its own" if "r" in programs else told
+
+
 # ---- Python's distributions -------------------------------------------------------------------------
 
 

@@ -62,7 +62,7 @@ def line(
     limit = seconds(job.case.work.timeout)
     words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
-    word = "" if containers.image(plan, job.case.work.environment) else "exec "
+    word = "" if containers.in_docker(plan, job.case.work.environment) else "exec "
     launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
     told = (
@@ -237,8 +237,13 @@ def by_hand(
     return _prefix(boot, root, given, _python(plan, environment), contained)
 
 
-def _python(plan: Plan, environment: str | None) -> str:
-    """The folder of the `python` of jobs on this machine: else that of the one that runs Snakemake."""
+def _python(plan: Plan, environment: str | None) -> str | None:
+    """The folder of the `python` of jobs on this machine, of Snakemake's own where none is named.
+
+    None where it is the one of their image.
+    """
+    if containers.image(plan, environment) is not None:
+        return None
     return plan.pythons.get(environment or "") or os.path.dirname(sys.executable)
 
 
@@ -258,12 +263,17 @@ def _prefix(
     boot: Mapping[str, Any],
     root: int,
     given: Mapping[str, Any],
-    python: str,
+    python: str | None,
     contained: Sequence[str] = (),
 ) -> str:
     """The words before a command.
 
-    `python` is the folder of its Python; `contained`: image and options of its container instead.
+    Args:
+        boot: what the boot of its programs is told.
+        root: the experiment's seed.
+        given: what it gets as variables.
+        python: the folder of its Python; None where it runs in an image.
+        contained: image and options of the container that these words start.
     """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
@@ -272,4 +282,7 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
+    if python is None:  # Snakemake has started the container, and its `python` is the image's
+        source = shlex.join([".", str(BOOT / "apptainer.sh"), threads, hashes])
+        return f"{source} && {assignments}"
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

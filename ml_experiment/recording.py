@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import keeping, keys, locks, metrics, records, redact, staleness, trying
+from ml_experiment import (
+    keeping,
+    keys,
+    launcher,
+    locks,
+    metrics,
+    records,
+    redact,
+    staleness,
+    trying,
+)
 from ml_experiment.attempts import Attempts, Failure, Started
 from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError
@@ -267,6 +277,8 @@ class Recorder:
         own = self.plan.pythons.get(found["name"] or "") if self.plan else None
         if own:
             found["venv"] = os.path.relpath(os.path.dirname(own), self.folder)
+        if pulled := launcher.pulled_as(self.folder, found["image"] or ""):
+            found["image"] = pulled["image"]
         if named and ran:
             found["differs"] = locks.differences(self._locked(named["name"]), ran)
         return found if any(found.values()) else None

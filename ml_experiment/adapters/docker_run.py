@@ -7,14 +7,19 @@ that program ends nothing. So a process beside Snakemake waits for its end and r
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from ml_experiment import environments
+from ml_experiment.apptainer import Source
 from ml_experiment.errors import UserError
+from ml_experiment.living import alive, living
 from ml_experiment.plan import Plan
 
 VARIABLE = "ML_EXPERIMENT_CONTAINERS"  # in the environment of jobs: whose containers theirs are
@@ -35,10 +40,8 @@ def prepare(plan: Plan, *, fetch: bool = True) -> list[str]:
     told = []
     for name, image in sorted(plan.images.items()):
         known = environments.read(plan.folder, name)
-        if known is not None and "python" not in known.packages.get("program", {}):
-            told.append(
-                f"{name}: no Python in its image, so jobs get their seeds as variables only"
-            )
+        if remark := environments.without_python(name, known):
+            told.append(remark)
         done = _docker("image", "inspect", "--format", "{{.Id}}", image)
         if done.returncode == 0:
             continue
@@ -86,6 +89,73 @@ def unreachable(told: str, instead: str) -> UserError:
     return UserError("no Docker engine answers", value=told, hint=hint)
 
 
+def answers() -> None:
+    """See that there is an engine.
+
+    Raises:
+        UserError: there is none, or this user may not use it.
+    """
+    done = _docker("version", "--format", "{{.Server.Version}}")
+    if done.returncode:
+        raise unreachable(done.stderr.strip(), "say where it is: DOCKER_HOST")
+
+
+def obtained(source: Source) -> dict[str, Any]:
+    """Have an image of the engine: it is there, or is fetched, or loaded from a file.
+
+    Returns:
+        `image`, its id; `registry`, how one knows it, or None; `platform`; `variables` that it sets.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    name = source.name
+    if source.kind == "file":
+        name = _loaded(name)
+    done = _inspected(name)
+    if done.returncode and source.kind == "registry":
+        pulled = _docker("pull", "--quiet", name)
+        if pulled.returncode:
+            hint = "is the name right, and can its registry be reached? An image that is a file: `docker load`"
+            what = "the image is not here and cannot be pulled: " + pulled.stderr.strip()
+            raise UserError(what, value=name, hint=hint)
+        done = _inspected(name)
+    if done.returncode:
+        raise UserError(f"the Docker engine does not have it: {done.stderr.strip()}", value=name)
+    (data,) = json.loads(done.stdout)
+    repository = re.sub(r"(:[^:/]*)?(@.*)?$", "", name)
+    known = sorted(data.get("RepoDigests") or ())
+    variables = (data.get("Config") or {}).get("Env") or ()
+    return {
+        "image": data["Id"],
+        "platform": f"{data['Os']}/{data['Architecture']}",
+        "registry": next((each for each in known if _same(each, repository)), None),
+        "variables": sorted(each.partition("=")[0] for each in variables),
+    }
+
+
+def _same(known: str, repository: str) -> bool:
+    """Whether a digest is of a repository; Docker leaves its own registry's name away."""
+    short = repository.removeprefix("docker.io/").removeprefix("library/")
+    return known.partition("@")[0] == short
+
+
+def _inspected(name: str) -> subprocess.CompletedProcess[str]:
+    return _docker("image", "inspect", name)
+
+
+def _loaded(path: str) -> str:
+    """Load an archive. Returns the name of the image in it."""
+    file, _, name = path.partition(":")
+    done = _docker("load", "--quiet", "--input", file)
+    if done.returncode:
+        raise UserError(f"the archive cannot be loaded: {done.stderr.strip()}", value=file)
+    found = [line.partition(": ")[2] for line in done.stdout.splitlines() if "Loaded" in line]
+    if not name and len(found) != 1:
+        raise UserError("several images are in an archive", value=file, expected=f"{path}:NAME")
+    return name or found[0]
+
+
 class Watch:
     """The process that waits for this one's end; it knows that by its standard input."""
 
@@ -125,21 +195,6 @@ def end_leftovers(folder: Path) -> list[str]:
     _remove(left)
     what = "1 container" if len(left) == 1 else f"{len(left)} containers"
     return [f"{what} of an earlier run: removed"] if left else []
-
-
-def living(pid: int) -> str | None:
-    """A process as `PID.BEGAN`, so that a later one of this number is another; None: there is none."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
-    except OSError:
-        return None
-    return f"{pid}.{stat.rpartition(')')[2].split()[19]}"
-
-
-def alive(run: str) -> bool:
-    """Whether the process that `living` has named so is there."""
-    pid = run.partition(".")[0]
-    return pid.isdecimal() and living(int(pid)) == run
 
 
 def _listed(condition: str) -> list[str]:

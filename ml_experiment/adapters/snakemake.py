@@ -17,8 +17,8 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from ml_experiment import keys, launch, overrides, rawdata, sources, staleness, workspace
-from ml_experiment.adapters import docker_run, slurm, snakemake_command
+from ml_experiment import keys, launch, launcher, overrides, rawdata, sources, staleness, workspace
+from ml_experiment.adapters import apptainer, docker_run, slurm, snakemake_command
 from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
     HistoryRule,
@@ -64,6 +64,9 @@ def experiment(config: Mapping[str, Any]) -> Experiment:
         given = overrides.ours(given)
         plan = workspace.open_plan(Path(str(file)) if file else None, given)
         snakemake_command.check_profile(sys.argv, plan.folder)
+        apptainer.see(plan)
+        if snakemake_command.asks_for_containers(sys.argv, plan.folder, os.environ):
+            launcher.offer()
     except MLExperimentError as error:
         raise WorkflowError(str(error)) from None
     opened = Experiment(plan, nested=nested)
@@ -197,14 +200,16 @@ class Experiment:
         for path, copy in kept:
             sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
 
-    def _contained(self) -> docker_run.Watch:
+    def _contained(self) -> docker_run.Watch | None:
+        in_docker = self.plan.experiment.runtime == "docker"
         try:
-            said = docker_run.prepare(self.plan)
+            said = (docker_run if in_docker else apptainer).prepare(self.plan)
         except MLExperimentError as error:
             raise WorkflowError(str(error)) from None
-        for told in [*said, *docker_run.end_leftovers(self.plan.folder)]:
+        left = docker_run.end_leftovers(self.plan.folder) if in_docker else ()
+        for told in [*said, *left]:
             sys.stderr.write(f"{told}\n")
-        return docker_run.Watch(self.plan.folder)
+        return docker_run.Watch(self.plan.folder) if in_docker else None
 
     def _hosted(self) -> None:
         from ml_experiment.adapters import pip  # noqa: PLC0415  # packaging, and rich
@@ -283,6 +288,19 @@ class Experiment:
         else:
             workspace.write_key(self.plan.folder / path, text, _before if _dry else None)
         return path
+
+    def container(self, environment: str | None = None) -> str | None:
+        """The image of an environment, for the `container:` of a hand-written rule.
+
+        Args:
+            environment: a folder of envs/; the experiment's own where it is None.
+
+        Returns:
+            None where Snakemake starts no container: `runtime: host` and `runtime: docker`.
+        """
+        if self.plan.experiment.runtime != "apptainer":
+            return None
+        return apptainer.address(self.plan, environment or self.plan.experiment.environment)
 
     def launch(
         self, name: str, *, threads: int = 1, environment: str | None = None

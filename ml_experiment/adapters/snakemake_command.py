@@ -7,7 +7,7 @@ profile, and what it decides has to be what that one has decided.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml_experiment.errors import UserError, did_you_mean
@@ -53,6 +53,23 @@ def check_profile(words: Sequence[str], folder: Path) -> None:
             value=f"{STORAGE[2:]}: {storage}",
             hint="profiles/ray needs no folder that all nodes see; docs/clusters.md says more",
         )
+
+
+def asks_for_containers(words: Sequence[str], folder: Path, environ: Mapping[str, str]) -> bool:
+    """Whether the arguments, or a profile, name Apptainer or Singularity anywhere.
+
+    Args:
+        words: the arguments.
+        folder: the project's.
+        environ: where a profile may be named too.
+    """
+    named = (value(words, "--workflow-profile"), value(words, "--profile"))
+    profiles = [folder / "profiles/default", environ.get("SNAKEMAKE_PROFILE"), *named]
+    texts = list(words)
+    for profile in (Path(name) for name in profiles if name):
+        file = profile / "config.yaml" if profile.is_dir() else profile
+        texts += [file.read_text("utf-8", "replace")] if file.is_file() else []
+    return any("apptainer" in text or "singularity" in text for text in texts)
 
 
 def _storage(profile: Path) -> tuple[str | None, str]:

@@ -23,6 +23,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
 from ml_experiment import chosen, hashing, keys, launch, staleness, workspace
+from ml_experiment.adapters import apptainer
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan, StepPlan
@@ -60,6 +61,18 @@ class StepRule:
             pattern = self._pattern(self.plan.results, f"/{file.rstrip('/')}")
             patterns.append(directory(pattern) if file.endswith("/") else pattern)
         return patterns
+
+    @property
+    def container(self) -> Any:
+        """The image, where Snakemake starts the container; None: no container, also if all rules have one."""
+        if self.plan.experiment.runtime != "apptainer" or self.step.study is not None:
+            return None
+        addresses = {apptainer.address(self.plan, c.work.environment) for c in self.step.cases}
+        if len(addresses) == 1:
+            return addresses.pop()
+        return lambda wildcards: apptainer.address(
+            self.plan, self.job(wildcards).case.work.environment
+        )
 
     @property
     def log(self) -> dict[str, str]:

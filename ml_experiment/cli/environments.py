@@ -25,6 +25,7 @@ JSON = """
   list    {name, kind, base, image, state (ready, stale, missing, not built, not locked, wrong), remark,
           host (current, venv), venv (made, not made, or what is wrong with it)}
   check   {name, what, hint}: what is wrong
+  pulled  {address, image, registry, file, remark}
 """
 
 
@@ -199,6 +200,31 @@ def _shell(options: argparse.Namespace) -> int:
         return service.shell(Path.cwd(), options.name, engine, words, network=options.network)
 
 
+def _pulled(options: argparse.Namespace) -> int:
+    from ml_experiment.services import environments as service
+
+    engine, why = _engine_or_why()
+    found = service.pulled(Path.cwd(), engine)
+    if options.json:
+        print(json.dumps([service.data(each) for each in found], indent=1))
+        return 0
+    for each in found:
+        print(f"{each.address}  {each.registry or each.image}")
+        print(f"  {each.file}" + (f": {each.remark}" if each.remark else ""))
+    if not found:
+        print("nothing was pulled for Docker here", file=sys.stderr)
+    if why:
+        print(f"no engine was asked: {why}", file=sys.stderr)
+    return 0
+
+
+def _launcher(_options: argparse.Namespace) -> int:
+    from ml_experiment import launcher
+
+    print(launcher.folder())
+    return 0
+
+
 @contextmanager
 def _asked(names: Sequence[str]) -> Iterator[tuple[Engine, list[str]]]:
     """The engine, and the environments that are meant: all where none is named."""
@@ -231,8 +257,10 @@ _ACTIONS = {
     "build": _build,
     "check": _check,
     "export": _export,
+    "launcher": _launcher,
     "list": _list,
     "lock": _lock,
+    "pulled": _pulled,
     "shell": _shell,
 }
 
@@ -242,7 +270,7 @@ def add(commands: object) -> None:
     top = arguments.command_of(
         commands,
         "env",
-        "environments: their images for `runtime: docker`, and with --host what the host has",
+        "environments: their images for containers, and with --host what the host has",
         "ml-experiment env list           the environments in envs/, and their images",
         "ml-experiment env lock sklearn   pin the base image, and packages with their hashes",
         "ml-experiment env build          build what is not there; writes image.lock",
@@ -292,6 +320,17 @@ def add(commands: object) -> None:
     shell.add_argument("name", metavar="NAME", help="an environment")
     _host(shell, "with the Python that jobs have on this machine, without an image")
     shell.add_argument("--network", action="store_true", help="with this machine's network")
+    arguments.command_of(
+        actions, "launcher", "print the folder of a program `apptainer` that runs Docker in its place, for any "
+        "workflow whose rules have `container:`",
+        'PATH="$(ml-experiment env launcher):$PATH" snakemake --cores 4 --sdm apptainer',
+    )  # fmt: skip
+    pulled = arguments.command_of(
+        actions, "pulled", "say which images Snakemake has pulled here for `container:`, where Docker runs them",
+        "ml-experiment env pulled",
+    )  # fmt: skip
+    pulled.epilog = f"{pulled.epilog}{JSON}"
+    pulled.add_argument("--json", action="store_true", help="a list as JSON, see below")
     export = arguments.command_of(
         actions, "export", "write an image as a file for `docker load`",
         "ml-experiment env export sklearn",

@@ -81,6 +81,8 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
 
 def _images(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
     """Whether Docker has the images that jobs run in."""
+    if plan.experiment.runtime != "docker":
+        return
     try:
         docker_run.prepare(plan, fetch=False)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""`ml-experiment env list`, `check`, `export` and `shell`: environments and their images."""
+"""`ml-experiment env list`, `check`, `export`, `shell` and `pulled`: environments and their images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import containers, environments
+from ml_experiment import apptainer, containers, environments, launcher
 from ml_experiment.adapters.docker import Engine
 from ml_experiment.environments import Lock
 from ml_experiment.errors import MLExperimentError, UserError
@@ -186,6 +186,50 @@ def shell(
         raise UserError("the program docker is not on this machine") from None
 
 
-def data(entry: Entry | Fault) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pulled:
+    """An image that Snakemake has pulled for a `container:`, where Docker runs it.
+
+    Attributes:
+        address: what the rule says.
+        image: its id.
+        registry: how a registry knows it, `name@sha256:…`.
+        file: what keeps it; without that it is pulled again.
+        remark: that the address means another image now, or that the engine does not have it.
+    """
+
+    address: str
+    image: str
+    registry: str | None
+    file: str
+    remark: str
+
+
+def pulled(workspace: Path, engine: Engine | None) -> list[Pulled]:
+    """What Snakemake has pulled in a workspace, by address; the engine is asked what that means now."""
+    found = []
+    for file in sorted((workspace / launcher.IMAGES).glob("*.simg")):
+        held = launcher.pulled(file)
+        if held is not None:
+            remark = "" if engine is None else _meaning(held, engine)
+            where = str(file.relative_to(workspace))
+            found.append(Pulled(held["from"], held["image"], held["registry"], where, remark))
+    return sorted(found, key=lambda each: each.address)
+
+
+def _meaning(held: Mapping[str, Any], engine: Engine) -> str:
+    if engine.image(held["image"]) is None:
+        again = (
+            "it is fetched again" if held["registry"] else "remove the file, or `docker load` it"
+        )
+        return f"the engine does not have it: {again}"
+    source = apptainer.source(held["from"])
+    now = None if source.kind == "file" else engine.image(source.name)
+    if now is None or now.id == held["image"]:
+        return ""
+    return f"{source.name} is another image now, {now.id}; jobs run in the one above"
+
+
+def data(entry: Entry | Fault | Pulled) -> dict[str, Any]:
     """An entry or fault as data."""
     return dict(vars(entry))

@@ -14,6 +14,7 @@ from ml_experiment import environments, workspace
 from ml_experiment.adapters import docker_run
 from ml_experiment.environments import Lock
 from ml_experiment.errors import UserError
+from ml_experiment.living import alive, living
 from ml_experiment.plan import Plan
 
 IMAGE = "sha256:" + "1" * 64
@@ -45,13 +46,13 @@ def plan(tmp_path: Path) -> Plan:
 
 def test_a_run_is_known_by_its_process_and_no_other_of_that_number() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        run = docker_run.living(other.pid)
+        run = living(other.pid)
         assert run is not None
-        assert docker_run.alive(run)
-        assert not docker_run.alive(f"{other.pid}.1")
+        assert alive(run)
+        assert not alive(f"{other.pid}.1")
         other.kill()
-    assert not docker_run.alive(run)
-    assert not docker_run.alive("")
+    assert not alive(run)
+    assert not alive("")
 
 
 def test_an_image_of_a_registry_is_fetched_by_a_stand_in(

@@ -24,6 +24,7 @@ for _step in experiment.rules:
         threads: _step.threads
         resources: **_step.resources,
         retries: _step.retries
+        container: _step.container
         params: command=_step.command,
         shell: "{params.command}"
 
@@ -53,6 +54,7 @@ for _trial in experiment.trials:
         threads: _trial.threads
         resources: **_trial.resources,
         retries: _trial.retries
+        container: _trial.container
         params: command=_trial.command,
         shell: "attempt={resources.attempt}; {params.command}"
 

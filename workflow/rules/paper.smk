@@ -17,6 +17,8 @@ rule figure:
         png=f"{experiment.results}/figure/figure.png",
     log:
         f"{experiment.logs}/figure.log",
+    container:
+        experiment.container()
     params:
         launch=experiment.launch("figure"),
     shell:
@@ -38,6 +40,8 @@ rule tables:
         latex=f"{experiment.results}/tables/results.tex",
     log:
         f"{experiment.logs}/tables.log",
+    container:
+        experiment.container()
     params:
         launch=experiment.launch("tables"),
     shell:

@@ -1,0 +1,112 @@
+"""Apptainer as a run uses it: by Snakemake's `container:`, to which only the images are given here.
+
+What a registry has is pulled by Snakemake, by its digest. Of what was built here a file is made before
+the first job, which the rules name: from an archive beside it, or from the Docker engine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ml_experiment import environments, launcher
+from ml_experiment.errors import UserError
+from ml_experiment.launch import BOOT
+from ml_experiment.plan import STATE, Plan
+
+FOLDER = f"{STATE}/images"
+
+
+def address(plan: Plan, environment: str | None) -> str | None:
+    """What a rule's `container:` has for an environment; None where it has no image.
+
+    A path is relative to the workspace, so that another place of it is no other image.
+    """
+    image = None if environment is None else plan.images.get(environment)
+    if image is None or environment is None:
+        return None
+    known = environments.read(plan.folder, environment)
+    if known is not None and known.registry is not None:
+        return f"docker://{known.registry}"
+    return f"{_stem(environment, image)}.sif"
+
+
+def _stem(environment: str, image: str) -> str:
+    return f"{FOLDER}/{environment}-{image.removeprefix('sha256:')[:12]}"
+
+
+def see(plan: Plan) -> None:
+    """Before Snakemake looks for Apptainer: what containers of steps see besides the workspace."""
+    if plan.experiment.runtime != "apptainer":
+        return
+    program = launcher.offer()
+    variable = f"{(program or launcher.PROGRAMS[0]).upper()}_BIND"
+    binds = [f"{path}:{path}:ro" for path in (str(BOOT), *_outside(plan))]
+    if wrong := next((bind for bind in binds if "," in bind or bind.count(":") > 2), None):
+        what = "Apptainer cannot be told of a path with a comma or a colon"
+        raise UserError(what, value=wrong.removesuffix(":ro"))
+    before = [text for text in os.environ.get(variable, "").split(",") if text]
+    os.environ[variable] = ",".join(dict.fromkeys([*before, *binds]))
+    if any(case.work.gpus for step in plan.steps.values() for case in step.cases):
+        os.environ[f"{(program or launcher.PROGRAMS[0]).upper()}_NV"] = "1"
+
+
+def _outside(plan: Plan) -> list[str]:
+    """What raw inputs lead to outside of the workspace."""
+    real = os.path.realpath(plan.folder)
+    paths = {
+        source.path
+        for step in plan.steps.values()
+        for inputs in step.inputs.values()
+        for item in inputs.values()
+        for source in item.sources
+        if source.path is not None
+    }
+    found = sorted({os.path.realpath(plan.folder / path) for path in paths})
+    return [path for path in found if path != real and not path.startswith(f"{real}/")]
+
+
+def prepare(plan: Plan) -> list[str]:
+    """See that Apptainer's files of images that no registry has are there.
+
+    Returns:
+        What to know of the images.
+
+    Raises:
+        UserError: one cannot be made.
+    """
+    told = []
+    for name, image in sorted(plan.images.items()):
+        known = environments.read(plan.folder, name)
+        if remark := environments.without_python(name, known):
+            told.append(remark)
+        if known is None or known.registry is None:
+            _make(plan.folder, name, image)
+    return told
+
+
+def _make(folder: Path, name: str, image: str) -> None:
+    file, archive = f"{_stem(name, image)}.sif", f"{_stem(name, image)}.tar"
+    if (folder / file).exists():
+        return
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    there = (folder / archive).is_file()
+    source = f"docker-archive:{folder / archive}" if there else f"docker-daemon:{image}"
+    program = launcher.offer()
+    if program is None:
+        hint = "install Apptainer, or Docker, with which ml-experiment runs them as well"
+        raise UserError("neither apptainer nor singularity is on this machine", hint=hint)
+    sys.stderr.write(f"making {file}\n")
+    part = f"{file}.part"
+    words = [program, "pull", "--force", "--name", part, source]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"{program} cannot make the image of {name}:\n{done.stderr.strip()}",
+            where=f"{environments.FOLDER}/{name}",
+            value=image,
+            hint=f"where Docker has it: `ml-experiment env export {name} {archive}`; then here again",
+        )
+    (folder / part).replace(folder / file)
