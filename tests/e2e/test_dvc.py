@@ -66,6 +66,36 @@ os.makedirs(sys.argv[2], exist_ok=True)
 for i in range(3):
     open(f"{sys.argv[2]}/{i}.txt", "w").write(text[i:] + os.environ["ML_EXPERIMENT_SEED"])
 """
+# What is made of a file that is too large for Snakemake to compare (1 MB), beside what DVC does not touch, metrics, and by a rule by hand.
+CHAIN = """\
+name: chain
+steps:
+  make:
+    run: seq 300000 > {outputs.large}
+    outputs: {large: large.txt}
+    seeding: none
+  same:
+    run: >-
+      cp {inputs.large} {outputs.copy}; echo '{{"n": 1}}' > {metrics}
+    inputs: {large: make.large}
+    outputs: {copy: copy.txt}
+    metrics: metrics.json
+    seeding: none
+"""
+BY_HAND = """\
+include: "workflow/rules/experiment.smk"
+
+
+rule all:
+    default_target: True
+    input: experiment.targets, "results/last.txt"
+
+
+rule last:
+    input: experiment.path("same.copy"), experiment.path("make.large")
+    output: "results/last.txt"
+    shell: "cat {input:q} > {output:q}"
+"""
 FILES = {"experiment.yaml": EXPERIMENT, "make.py": MAKE, "many.py": MANY}
 
 
@@ -94,6 +124,21 @@ def test_after_a_run_there_is_nothing_to_do_for_anybody(kept: Path) -> None:
     assert "nothing kept, dvc.yaml is not up to date" in call(
         kept, "snakemake", "-c1", "-f", "final"
     )
+
+
+@pytest.mark.parametrize("cache", ["copy", "hardlink", "symlink"])
+def test_times_are_as_they_were_when_dvc_has_put_links_in_place(make: Make, cache: str) -> None:
+    project = make(CHAIN, Snakefile=BY_HAND)
+    call(project.folder, "git", "init", "-q")
+    call(project.folder, "dvc", "init", "-q")
+    call(project.folder, "dvc", "config", "cache.type", cache)
+    call(project.folder, "ml-experiment", "dvc")
+    assert "DVC: 2 stages" in call(project.folder, "snakemake", "--cores", "2")
+    made = project.folder / "results/same/copy.txt"
+    assert made.is_symlink() == (cache == "symlink")
+    assert (made.stat().st_nlink > 1) == (cache == "hardlink")
+    assert to_run(project.folder) == set()
+    assert CLEAN in call(project.folder, "dvc", "status")
 
 
 @pytest.mark.parametrize("cache", ["symlink"])
