@@ -76,10 +76,18 @@ def of_job(plan: Plan, job: Job) -> list[str]:
         words += ["--memory", f"{work.mem_mb}m", "--memory-swap", f"{work.mem_mb}m"]
     for name in work.env:
         words += ["--env", name]
-    return [chosen, *words, *(["--gpus"] if work.gpus else [])]
+    return [chosen, *_known(plan, work.environment), *words, *(["--gpus"] if work.gpus else [])]
 
 
 def by_hand(plan: Plan, environment: str | None) -> list[str]:
     """Image and options of the container of a rule that was written by hand."""
     chosen = in_docker(plan, environment)
-    return [] if chosen is None else [chosen, *options(plan.folder, network=False)]
+    if chosen is None:
+        return []
+    return [chosen, *_known(plan, environment), *options(plan.folder, network=False)]
+
+
+def _known(plan: Plan, environment: str | None) -> list[str]:
+    """Where a node that does not have the image gets it from."""
+    pin = plan.registries.get(environment or "")
+    return [] if pin is None else ["--registry", pin]

@@ -10,11 +10,15 @@ from ml_experiment.errors import Place, UserError
 
 Kind = Literal["dockerfile", "image", "python", "conda", "r"]
 PINNED = "requirements.lock"  # what requirements.txt comes to, with hashes
+WHEELS = "wheels"  # a folder beside a Dockerfile, with the files that PINNED names
 PREFIX = "/opt/env"  # where an image has what was installed from a list
 
 _FLAGS = re.IGNORECASE | re.MULTILINE
 _FROM = re.compile(r"^\s*FROM\s+(?:--platform=\S+\s+)?(\S+)(?:\s+AS\s+(\S+))?\s*$", _FLAGS)
 _COPY = re.compile(r"^\s*COPY\s+(?:--(?!from=)\S+\s+)*--from=(\S+)", _FLAGS)
+_WHEELS = re.compile(
+    r"""^\s*(?:COPY|ADD)\s+(?:--(?!from=)\S+\s+)*(?:(?!--)\S+\s+)*\[?"?wheels/?"?,?\s+\S""", _FLAGS
+)
 _ARG = re.compile(r"^\s*ARG\s+(\w+)=[\"']?([^\s\"']*)[\"']?\s*$", _FLAGS)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
@@ -62,6 +66,11 @@ def pinned(text: str, pins: Mapping[str, str], where: str) -> str:
     for name, start, end in reversed(list(images(text, where))):
         text = text[:start] + pins[name] + text[end:]
     return text
+
+
+def takes_wheels(text: str) -> bool:
+    """Whether a Dockerfile copies the folder WHEELS, which is filled for it then."""
+    return _WHEELS.search(text) is not None
 
 
 def written(kind: Kind, base: str) -> str:

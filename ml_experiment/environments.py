@@ -60,6 +60,22 @@ class Declared:
         """The folder, for a message."""
         return f"{FOLDER}/{self.name}"
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether its packages are pinned and fetched by this machine's pip: of a list of Python's,
+        or because its Dockerfile copies them.
+        """
+        if self.kind != "dockerfile":
+            return self.kind == "python"
+        text = (self.folder / "Dockerfile").read_text("utf-8", "replace")
+        listed = (self.folder / "requirements.txt").exists()
+        return listed and dockerfiles.takes_wheels(text) and not self.own_wheels.exists()
+
+    @property
+    def own_wheels(self) -> Path:
+        """A folder of wheels that somebody has put there."""
+        return self.folder / dockerfiles.WHEELS
+
     def bases(self) -> list[str]:
         """The images that it is made of."""
         if self.kind == "dockerfile":

@@ -36,6 +36,7 @@ from typing import IO, Any
 from ml_experiment import marked
 
 LENGTH = struct.Struct("!I")
+CONTAINED = "contained"  # a file in there: jobs of the run were in containers (boot/docker.sh)
 WARM = "warm"  # the folder of warm servers, in that of a run
 PATIENCE = 1.0  # seconds between asking a job to end and ending it
 REACHING = 5.0  # seconds for reaching Snakemake
@@ -110,6 +111,9 @@ class Guard:
 
     def _start(self, request: dict[str, Any], out: int, err: int) -> int:
         if "argv" in request:
+            if any("in_container" in word for word in request["argv"]):
+                with open(os.path.join(self.folder, CONTAINED), "ab"):
+                    pass
             # Kept: an object that goes away waits for its process, whose status nobody hears then.
             self._program = subprocess.Popen(
                 request["argv"],
@@ -155,6 +159,8 @@ class Guard:
         except OSError:
             return
         marked.end(marker, grace=0)
+        if os.path.exists(os.path.join(self.folder, CONTAINED)):
+            end_containers(marker.partition("=")[2])
         for folder in [self.folder, *removed]:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -194,6 +200,16 @@ def exactly(connection: socket.socket, length: int) -> bytes:
         parts.append(part)
         length -= len(part)
     return b"".join(parts)
+
+
+def end_containers(node: str) -> None:
+    """Remove the containers of a run on this node: a program that is killed leaves its own."""
+    listing = ["docker", "ps", "--all", "--quiet", "--filter", f"label=ml-experiment.node={node}"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        done = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=30)
+        if left := done.stdout.split():
+            remove = ["docker", "rm", "--force", *left]
+            subprocess.run(remove, capture_output=True, check=False, timeout=30)
 
 
 def end_group(group: int) -> None:

@@ -79,6 +79,12 @@ def pinned(
     return found
 
 
+def registries(workspace: Path, images: Mapping[str, str]) -> dict[str, str]:
+    """Environment -> its image as a registry knows it, where one does: nodes fetch it by that."""
+    locks = {name: folders.read(workspace, name) for name, image in images.items() if image}
+    return {name: lock.registry for name, lock in locks.items() if lock and lock.registry}
+
+
 def pythons(experiment: Experiment, workspace: Path, named: Named, problem: Tell) -> dict[str, str]:
     """Environment -> the folder of its Python, where jobs run on the host and in one of its own."""
     found: dict[str, str] = {}

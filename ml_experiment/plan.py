@@ -216,6 +216,7 @@ class Plan:
     images: Mapping[str, str]  # environment -> the id of the image that its jobs run in, if they do
     steps: Mapping[str, StepPlan]
     pythons: Mapping[str, str] = field(default_factory=dict)  # environment -> its Python's folder
+    registries: Mapping[str, str] = field(default_factory=dict)  # environment -> `name@sha256:…`
     _jobs: dict[tuple[str, str, str], Job] = field(default_factory=dict, compare=False, repr=False)
     _cases: dict[tuple[str, ...], dict[tuple[str, ...], list[Case]]] = field(
         default_factory=dict, compare=False, repr=False
@@ -237,8 +238,7 @@ class Plan:
 
     def jobs(self, step: StepPlan) -> Iterator[Job]:
         """All jobs of a step: axis values outside, then trials, replicates inside."""
-        for case in step.cases:
-            yield from self.jobs_of(step, case)
+        return (job for case in step.cases for job in self.jobs_of(step, case))
 
     def jobs_of(self, step: StepPlan, case: Case) -> Iterator[Job]:
         """All jobs of one case of a step."""

@@ -104,6 +104,9 @@ class _Resolver:
         steps = self.planned(every, axes, searches)
         named = list(self.named_environments())
         environments = images.environments(self.loaded.folder, named, self.problem)
+        pinned = images.pinned(
+            self.experiment, self.loaded.folder, environments, named, self.problem
+        )
         made = Plan(
             experiment=self.experiment,
             file=self.loaded.file,
@@ -112,11 +115,10 @@ class _Resolver:
             overridden=self.loaded.overridden,
             config=self.loaded.config,
             environments=environments,
-            images=images.pinned(
-                self.experiment, self.loaded.folder, environments, named, self.problem
-            ),
+            images=pinned,
             steps=steps,
             pythons=images.pythons(self.experiment, self.loaded.folder, named, self.problem),
+            registries=images.registries(self.loaded.folder, pinned),
         )
         coherence.check(made, self.problem)
         images.check_scripts(made, self.problem)

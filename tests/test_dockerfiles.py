@@ -56,3 +56,20 @@ def test_what_is_written_is_upon_the_base_alone(kind: dockerfiles.Kind) -> None:
     text = dockerfiles.written(kind, "sha256:abc")
     assert {taken.name for taken in dockerfiles.images(text, "envs/x")} == {"sha256:abc"}
     assert "{" not in text.replace("{ /opt", "").replace("|| true; }", "")
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("COPY wheels /tmp/wheels", True),
+        ("copy --chown=1:1 wheels/ /tmp/", True),
+        ("COPY requirements.lock wheels /tmp/w/", True),
+        ('COPY ["wheels", "/tmp/w"]', True),
+        ("COPY else wheels", False),
+        ("COPY --from=other wheels /tmp/", False),
+        ("COPY mywheels /tmp/", False),
+        ("# COPY wheels /tmp", False),
+    ],
+)
+def test_wheels_are_for_who_copies_them(line: str, taken: bool) -> None:
+    assert dockerfiles.takes_wheels(f"FROM a\n{line}\n") is taken

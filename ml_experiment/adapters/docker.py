@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ TAIL = 25  # lines of a build that has failed
 ENGINES = frozenset(
     {".dockerenv", "dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"}
 )
+PROXIES = [f"{kind}_proxy" for kind in ("http", "https", "ftp", "no")]
+PROXIES += [name.upper() for name in PROXIES]
 CHUNK = 1 << 20
 PATIENCE = 600  # seconds for an answer: a commit of a large layer takes its time
 
@@ -122,7 +125,8 @@ class Engine:
     def build(
         self, context: Path, platform: str | None, say: Say, *, again: bool, what: str
     ) -> Image:
-        """Build the image of a folder with a Dockerfile, with the network of this machine.
+        """Build the image of a folder with a Dockerfile, with the network of this machine, and its
+        proxies: the engine writes these into no image and no history.
 
         Args:
             context: the folder.
@@ -139,7 +143,7 @@ class Engine:
         options = {"rm": True, "forcerm": True, "nocache": again, "network_mode": "host"}
         try:
             for line in self._api.build(
-                path=str(context), platform=platform, decode=True, **options
+                path=str(context), platform=platform, decode=True, buildargs=_proxies(), **options
             ):
                 text = str(line.get("stream") or "").rstrip("\n")
                 if text.startswith("Step "):
@@ -288,6 +292,12 @@ class Engine:
             raise UserError("the name is another image's", value=name, expected=image)
         for chunk in chosen.save(named=name if repository else False):
             file.write(chunk)
+
+
+def _proxies() -> dict[str, str]:
+    """The proxies of this process, in both spellings: programs know one or the other."""
+    found = {name: os.environ[name] for name in PROXIES if name in os.environ}
+    return found | {name.upper(): value for name, value in found.items()}
 
 
 def _digest(file: IO[bytes]) -> str:

@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -177,15 +178,18 @@ class Experiment:
         views = [self.plan.path(job, "view") for job in asked if job.step.study]
         return [path for path in [*paths, *tables, *views] if path not in taken]
 
-    def started(self) -> None:
-        """Before the first job: images and virtual environments are there, an earlier run's jobs have ended, and what was
-        edited by hand is kept.
+    def started(self, *, elsewhere: bool = False) -> None:
+        """Before the first job: images and virtual environments are there, an earlier run's jobs have
+        ended, and what was edited by hand is kept.
+
+        Args:
+            elsewhere: whether jobs run on nodes, which may have what this machine has not.
 
         Raises:
             WorkflowError: an image is not there, or a virtual environment cannot be made.
         """
         if self.plan.images:
-            self._containers = self._contained()
+            self._containers = self._contained(elsewhere=elsewhere)
         if self.plan.pythons:
             self._hosted()
         for told in slurm.end_leftovers(self.plan.folder):
@@ -200,12 +204,17 @@ class Experiment:
         for path, copy in kept:
             sys.stderr.write(f"{path} was edited by hand: a copy is in {copy}\n")
 
-    def _contained(self) -> docker_run.Watch | None:
+    def _contained(self, *, elsewhere: bool) -> docker_run.Watch | None:
         in_docker = self.plan.experiment.runtime == "docker"
         try:
             said = (docker_run if in_docker else apptainer).prepare(self.plan)
         except MLExperimentError as error:
-            raise WorkflowError(str(error)) from None
+            if not (elsewhere and in_docker):
+                raise WorkflowError(str(error)) from None
+            said = [f"on this machine, which need not be so on the nodes: {error}"]
+            if shutil.which("docker") is None:
+                sys.stderr.write(f"{said[0]}\n")
+                return None
         left = docker_run.end_leftovers(self.plan.folder) if in_docker else ()
         for told in [*said, *left]:
             sys.stderr.write(f"{told}\n")

@@ -6,11 +6,14 @@
 _boot=${BASH_SOURCE[0]%/*}
 
 in_container() {
-  local image=$1 threads=$2 hashseed=$3 name cpus total words=()
+  local image=$1 threads=$2 hashseed=$3 name cpus total registry='' words=()
   shift 3
   while [ "$1" != -- ]; do
     if [ "$1" = --gpus ]; then
       _devices
+    elif [ "$1" = --registry ]; then
+      registry=$2
+      shift
     else
       words+=("$1")
     fi
@@ -26,14 +29,42 @@ in_container() {
       *) words+=(--env "$name") ;;
     esac
   done
-  docker run --rm --init --pull never --log-driver none \
-    --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges \
-    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}" \
-    --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly" \
-    --shm-size "$((total / 2))k" \
-    --env HOME=/tmp --env USER=user --env LOGNAME=user "${words[@]}" \
-    --entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"' \
-    "$_boot/env.sh" "$threads" "$hashseed" "$@"
+  words=(--rm --init --pull never --log-driver none
+    --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges
+    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}"
+    --label "ml-experiment.node=${ML_EXPERIMENT_NODE:-}"
+    --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly"
+    --shm-size "$((total / 2))k"
+    --env HOME=/tmp --env USER=user --env LOGNAME=user "${words[@]}"
+    --entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"'
+    "$_boot/env.sh" "$threads" "$hashseed" "$@")
+  if ! type -P docker > /dev/null; then
+    _cannot "there is no Docker on $(uname -n)"
+  elif docker run "${words[@]}"; then
+    return 0
+  else
+    _not_run $?
+  fi
+}
+
+# Docker's own status is 125. A node may not have the image: then it fetches it, where a registry does.
+_not_run() {
+  if [ "$1" -ne 125 ] || docker image inspect "$image" > /dev/null 2>&1; then return "$1"; fi
+  if ! docker version > /dev/null 2>&1; then
+    _cannot "no Docker engine answers on $(uname -n), or not to this user"
+  elif [ -z "$registry" ]; then
+    _cannot "the Docker engine of $(uname -n) does not have the image, and no registry's digest is locked"
+  elif ! docker pull --quiet "$registry" >&2; then
+    _cannot "the Docker engine of $(uname -n) does not have the image and cannot fetch $registry"
+  else
+    docker run "${words[@]}"
+  fi
+}
+
+_cannot() {
+  echo "ml-experiment: $1; this job runs in $image and in no other. To do: start Docker there;" \
+    "\`ml-experiment env export\` here and \`docker load\` there" >&2
+  return 125 # a trial that has not begun is no result
 }
 
 # The devices that this job has been given, which are numbered anew in there; else all.

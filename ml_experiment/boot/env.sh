@@ -22,7 +22,7 @@ export PYTHONPATH="$_boot${PYTHONPATH:+:$PYTHONPATH}"
 export ML_EXPERIMENT_R_PROFILE_USER="${R_PROFILE_USER:-}" R_PROFILE_USER="$_boot/Rprofile"
 if [ -n "${3:-}" ]; then
   if [ ! -d "$3" ] || { [ -L "$3/python" ] && [ ! -x "$3/python" ]; }; then
-    echo "ml-experiment: the environment of this job is not on ${HOSTNAME:-this machine}: no Python in $3" >&2
+    echo "ml-experiment: the environment of this job is not on $(uname -n): no Python in $3" >&2
     return 126 # a trial that has not begun is no result
   fi
   export PATH="$3:$PATH"

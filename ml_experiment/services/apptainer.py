@@ -22,15 +22,10 @@ from ml_experiment.living import living, outermost
 
 FATAL = 255  # Apptainer's own exit status
 VERSION = "apptainer version 1.4.0+docker"  # of whose options these are
-(
-    VARIABLE,
-    WORKSPACE,
-    RUN,
-) = (  # as adapters/docker_run.py has them, which costs more to import than a start
-    "ML_EXPERIMENT_CONTAINERS",
-    "ml-experiment.workspace",
-    "ml-experiment.run",
-)
+# As adapters/docker_run.py has them, which costs more to import than this program's start.
+VARIABLE = "ML_EXPERIMENT_CONTAINERS"
+WORKSPACE = "ml-experiment.workspace"
+RUN = "ml-experiment.run"
 
 
 def main(words: Sequence[str]) -> int:

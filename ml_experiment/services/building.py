@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_experiment import atomic, dockerfiles, environments
 from ml_experiment.adapters import pip
 from ml_experiment.adapters.docker import Engine, Image
-from ml_experiment.dockerfiles import PINNED, PREFIX
+from ml_experiment.dockerfiles import PINNED, PREFIX, WHEELS
 from ml_experiment.environments import Declared, Lock
 from ml_experiment.errors import UserError
 from ml_experiment.plan import STATE
@@ -62,7 +62,7 @@ def lock(workspace: Path, name: str, engine: Engine, say: Say) -> Lock:
         old = before.base.get(base) if before else None
         if old is not None and old != pin:
             say(f"{base}: {old} → {pin}")
-    if wanted.kind == "python":
+    if wanted.is_pinned:
         text = _resolved(wanted, engine, next(iter(bases.values())), say)
         atomic.write_if_changed(wanted.folder / PINNED, text)
     made = Lock(base=pins, platform=platform, sources=wanted.sources())
@@ -255,18 +255,8 @@ def _built(
             text = dockerfiles.written(wanted.kind, known.base[wanted.base])
             for file in set(known.sources) - {environments.SETTINGS}:
                 shutil.copy(wanted.folder / file, context / file)
-            if wanted.kind == "python":
-                say(f"fetching {wanted.shown}/{PINNED}")
-                words = [
-                    "download",
-                    "--no-deps",
-                    "--require-hashes",
-                    "-r",
-                    str(wanted.folder / PINNED),
-                ]
-                words += ["--dest", str(context / "wheels")]
-                words += _for(wanted, engine, bases[wanted.base])
-                pip.run(words, say, hint=_without_wheel)
+        if wanted.is_pinned:  # upon the first image that is named: its Python is meant
+            _fetch(wanted, engine, bases[wanted.bases()[0]], context / WHEELS, say)
         (context / "Dockerfile").write_text(text, "utf-8")
         image = engine.build(context, known.platform, say, again=again, what=wanted.shown)
     finally:  # what was built stays to be read, without all that went into it
@@ -282,6 +272,14 @@ def _built(
     if made.id != image.id:
         engine.remove(image.id)
     return made
+
+
+def _fetch(wanted: Declared, engine: Engine, base: Image, target: Path, say: Say) -> None:
+    """Get what is pinned, with this machine's settings, which stay here."""
+    say(f"fetching {wanted.shown}/{PINNED}")
+    words = ["download", "--no-deps", "--require-hashes", "-r", str(wanted.folder / PINNED)]
+    words += ["--dest", str(target), *_for(wanted, engine, base)]
+    pip.run(words, say, hint=_without_wheel)
 
 
 def _packages(engine: Engine, image: Image) -> dict[str, dict[str, str]]:

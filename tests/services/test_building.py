@@ -103,6 +103,33 @@ def test_nothing_of_where_packages_came_from_is_in_the_image(
     assert service.entries(place, engine)[0].image == image
 
 
+OWN = f"""\
+FROM {BASE}
+COPY requirements.lock /tmp/
+COPY wheels /tmp/wheels
+RUN set -- /tmp/wheels/pip-*.whl && python3 "$1/pip" install --no-index --find-links=/tmp/wheels \\
+    --break-system-packages --no-deps --require-hashes -r /tmp/requirements.lock && rm -r /tmp/wheels \\
+    && test -n "$HTTPS_PROXY"
+"""
+
+
+def test_a_dockerfile_of_ones_own_gets_the_wheels_and_nothing_of_where_they_came_from(
+    engine: Engine, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", "http://user:password-of-mine@127.0.0.1:9")
+    place = workspace(tmp_path, Dockerfile=OWN, requirements_txt="two<2\n")
+    locked = build(place, engine).lock
+    assert "requirements.lock" in locked.sources
+    assert locked.packages["python"]["two"] == "1.5"
+    service.export(place, "x", engine, tmp_path / "image.tar")
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        files = [archive.extractfile(member) for member in archive]
+        contents = [file.read() for file in files if file]
+    for secret in (index.name.encode(), b"password-of-mine"):
+        assert not any(secret in content for content in contents), secret
+    assert not any((place / ".ml_experiment/envs/x").glob("wheels"))
+
+
 def test_an_exported_image_is_that_image_where_it_is_loaded(
     docker: Mapping[str, str], engine: Engine, tmp_path: Path
 ) -> None:
@@ -203,6 +230,13 @@ def test_what_cannot_be_had(engine: Engine, index: Path, tmp_path: Path) -> None
     with pytest.raises(UserError, match="is of another platform"):
         build(place, engine)
     assert not (place / "envs/x/image.lock").exists()
+    place = of_list(tmp_path / "d")  # a lock of somebody whose base has no registry's digest
+    locked = building.lock(place, "x", engine, SAID.append)
+    elsewhere = "sha256:" + "0" * 64
+    environments.write(place, "x", replace(locked, base={BASE: elsewhere}, image=elsewhere))
+    with pytest.raises(UserError, match="is another image now than when it was locked") as raised:
+        build(place, engine)
+    assert "or take the new one: `ml-experiment env lock x`" in str(raised.value)
 
 
 def test_an_image_without_bash_is_a_fault(engine: Engine, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ workdir: experiment.folder
 
 
 onstart:
-    experiment.started()
+    experiment.started(elsewhere=not workflow.local_exec)
 
 
 for _step in experiment.rules:
