@@ -16,8 +16,8 @@ from tests.e2e.project import Project
 
 SMOKE = ("--config", "variant=smoke")
 RESULTS = "results-smoke"
-# How jobs are started in their containers, and what is made: cold ones are few, as each takes seconds.
-WAYS = {"cold": ("-e", "local", f"{RESULTS}/tune/best.json")}
+STUDY = f"{RESULTS}/tune/best.json"  # a cold job takes seconds: what is made on the host is no more
+WAYS = {"cold": ("-e", "local", STUDY)}  # how jobs are started in their containers, and which
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def on_host(
         made = Project(folder)
         assert made.ours("init").returncode == 0
         made.write("envs/sklearn/image.yaml", f"base: {BASE}\n")
-        for done in (made.ours("env", "build", **docker), made.snakemake(*SMOKE)):
+        for done in (made.ours("env", "build", **docker), made.snakemake(STUDY, *SMOKE)):
             assert done.returncode == 0, done.stdout + done.stderr
 
     return Project(once("demonstration", make))
