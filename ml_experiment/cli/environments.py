@@ -119,12 +119,11 @@ def _build(options: argparse.Namespace) -> int:
 
 
 def _build_host(options: argparse.Namespace) -> int:
-    from ml_experiment import environments, venvs
+    from ml_experiment import venvs
     from ml_experiment.adapters import pip
+    from ml_experiment.services import hosting
 
-    for name in _meant(options.names):
-        if not options.names and environments.host(Path.cwd(), name) != "venv":
-            continue
+    for name in hosting.own(Path.cwd(), options.names):
         with _telling() as say:
             made = pip.make(Path.cwd(), name, say)
         print(f"{name}: {venvs.folder(Path.cwd(), name)}" + ("" if made else ", as it was"))

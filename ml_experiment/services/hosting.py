@@ -33,6 +33,24 @@ def lock(workspace: Path, name: str, say: Say) -> bool:
     return atomic.write_if_changed(folder / PINNED, pip.resolved(listed, []))
 
 
+def own(workspace: Path, names: Sequence[str]) -> list[str]:
+    """The environments that have a virtual environment: those of these names, or all.
+
+    Raises:
+        UserError: one that is named has none, or none has.
+    """
+    asked = names or environments.folders(workspace)
+    found = [name for name in asked if environments.host(workspace, name) == "venv"]
+    lacking = [name for name in names if name not in found]
+    if lacking or not found:
+        for name in lacking:
+            _declared(workspace, name)
+        where = f"{environments.FOLDER}/{lacking[0] if lacking else ''}"
+        hint = f"write `host: venv` into {environments.SETTINGS} there"
+        raise UserError("jobs on the host run in the current Python", where=where, hint=hint)
+    return found
+
+
 def state(workspace: Path, name: str) -> tuple[str, str]:
     """What jobs on the host run in: `current`, or `venv` and whether it is made, or what is wrong."""
     try:

@@ -86,8 +86,8 @@ def venv(project: Project) -> Path:
 
 def test_jobs_run_with_what_is_locked(project: Project, index: Path) -> None:
     environ: Mapping[str, str] = wheels.settings(index)
-    none = project.snakemake(**environ)
-    assert none.returncode == 1
+    none = project.ours("check")
+    assert none.returncode == 2
     assert "no requirements.lock, which pins packages by their hashes" in none.stderr
     assert "to do:    `ml-experiment env lock own --host`" in none.stderr
     locked = project.ours("env", "lock", "own", "--host", **environ)
@@ -109,7 +109,10 @@ def test_jobs_run_with_what_is_locked(project: Project, index: Path) -> None:
     found = environment(project, "called")
     assert (found["name"], found["venv"], found["differs"]) == ("own", relative, {})
     assert "venv" not in environment(project, "plain")
-    assert "Nothing to be done" in project.snakemake().stderr
+    built = project.ours("env", "build", "--host")
+    assert built.stdout == f"own: {relative}, as it was\n"
+    built = project.ours("env", "build", "plain", "--host")
+    assert "jobs on the host run in the current Python" in built.stderr
     listed = project.ours("env", "list", DOCKER_HOST="unix:///nothing").stdout
     assert "on the host: venv, made" in listed
     shell = project.ours("env", "shell", "own", "--host", "--", "python", "-m", "one")
@@ -143,8 +146,8 @@ def test_one_that_cannot_be_made_is_said_before_anything_runs(
     wheels.folder(index, one="1.0")
     folder = venv(project)  # half made
     (folder / "bin/python").unlink()
-    done = project.snakemake("results/run/seen.json", **environ)
-    assert done.returncode == 0, done.stderr
+    done = project.ours("env", "build", "own", "--host", **environ)
+    assert done.stdout == f"own: {folder.relative_to(project.folder)}\n", done.stderr
 
     moved = folder.rename(folder.with_name("elsewhere"))  # as on a node that does not see it
     done = project.call("bash", "-c", f". {boot('env.sh')} 1 0 {folder}/bin && echo began")
