@@ -176,8 +176,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
     contained = containers.of_job(plan, job)
-    inside = containers.image(plan, job.case.work.environment) is not None
-    text = _prefix(boot, plan.experiment.seed, shown, contained, inside=inside)
+    method = containers.by_snakemake(plan, job.case.work.environment)
+    text = _prefix(boot, plan.experiment.seed, shown, contained, method)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -204,8 +204,9 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
         "stream": plan.stream(job.step),
         "threads": job.case.work.threads,
     }
-    contained = containers.image(plan, job.case.work.environment)
-    if job.step.step.seeding == "full" and plan.is_many(job.step) and not contained:
+    chosen = job.case.work.environment
+    elsewhere = containers.image(plan, chosen) or containers.by_snakemake(plan, chosen)
+    if job.step.step.seeding == "full" and plan.is_many(job.step) and not elsewhere:
         boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
     return boot
 
@@ -231,8 +232,8 @@ def by_hand(
     }
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
     given = {"replicate": replicate, "seed": seed, "threads": threads}
-    inside = containers.image(plan, environment) is not None
-    return _prefix(boot, root, given, containers.by_hand(plan, environment), inside=inside)
+    method = containers.by_snakemake(plan, environment)
+    return _prefix(boot, root, given, containers.by_hand(plan, environment), method)
 
 
 def variables(given: Mapping[str, Any]) -> dict[str, str]:
@@ -252,8 +253,7 @@ def _prefix(
     root: int,
     given: Mapping[str, Any],
     contained: Sequence[str] = (),
-    *,
-    inside: bool = False,
+    method: str | None = None,
 ) -> str:
     """The words before a command.
 
@@ -262,7 +262,7 @@ def _prefix(
         root: the experiment's seed.
         given: what it gets as variables.
         contained: image and options of the container that these words start.
-        inside: whether the command runs in an image.
+        method: how Snakemake makes the command's environment ready, if it does.
     """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
@@ -271,8 +271,8 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
-    if inside:  # Snakemake has started the container, and its `python` is the image's
-        source = shlex.join([".", str(BOOT / "apptainer.sh"), threads, hashes])
+    if method:  # and its `python` is that environment's
+        source = shlex.join([".", str(BOOT / "deployed.sh"), method, threads, hashes])
         return f"{source} && {assignments}"
     python = os.path.dirname(sys.executable)  # `python` is the one that runs Snakemake
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

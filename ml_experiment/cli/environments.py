@@ -185,7 +185,11 @@ def _asked(names: Sequence[str]) -> Iterator[tuple[Engine, list[str]]]:
     from ml_experiment import environments
     from ml_experiment.adapters.docker import Engine
 
-    known = list(names) or environments.folders(Path.cwd())
+    known = list(names) or [
+        name
+        for name in environments.folders(Path.cwd())
+        if not environments.only_modules(Path.cwd(), name)
+    ]
     if not known:
         raise UserError("no environments", where="envs/", hint="make envs/NAME/requirements.txt")
     engine = Engine()

@@ -193,7 +193,7 @@ def test_the_command_line_for_apptainer_by_a_recording_stand_in(
         own = "draw:fit" in "".join(words)
         assert chosen == (sif if own else f"{project.folder}/.snakemake/singularity/{simg}")
         assert words[:2] == ["bash", "-c"]
-        assert f". {boot}/apptainer.sh 1 " in "\n".join(words)
+        assert f". {boot}/deployed.sh apptainer 1 " in "\n".join(words)
     path = project.folder / ".ml_experiment/records.jsonl"
     found = records.read(path).finished
     details = records.details(path, {record["id"] for record in found.values()})
@@ -205,6 +205,7 @@ def test_without_snakemakes_own_option_nothing_runs_outside(contained: Project) 
     done = contained.snakemake("results/draw/seed-0/metrics.json")
     assert done.returncode == 1
     assert (
-        "not in a container: with runtime: apptainer Snakemake needs --sdm apptainer" in done.stderr
+        "not in the step's environment: with runtime: apptainer Snakemake needs --sdm apptainer"
+        in done.stderr
     )
     assert not (contained.folder / "results/draw/seed-0/seen.json").exists()
