@@ -51,6 +51,18 @@ def in_docker(plan: Plan, environment: str | None) -> str | None:
     return image(plan, environment) if plan.experiment.runtime == "docker" else None
 
 
+def by_snakemake(plan: Plan, environment: str | None) -> str | None:
+    """How Snakemake makes an environment ready, by its own name for that; None where it does not."""
+    method = plan.experiment.runtime
+    return None if environment is None or method in ("host", "docker") else method
+
+
+def asked_of_snakemake(plan: Plan) -> list[str]:
+    """The words for Snakemake by which it makes environments ready; an option has to follow them."""
+    method = plan.experiment.runtime
+    return [] if method in ("host", "docker") else ["--sdm", method]
+
+
 def of_job(plan: Plan, job: Job) -> list[str]:
     """Image and options of the container that a job's shell starts; nothing where it starts none.
 

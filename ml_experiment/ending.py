@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import metrics, overrides
+from ml_experiment import containers, metrics, overrides
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.launch import TAIL
 from ml_experiment.placeholders import as_text
@@ -85,7 +85,8 @@ def duration(seconds: float) -> str:
 
 def rerun(plan: Plan, target: str) -> str:
     """The command that makes one file again, with the experiment and variant of this run."""
-    words = ["snakemake", "--cores", "1", "--force", target]
+    words = ["snakemake", *containers.asked_of_snakemake(plan)]
+    words += ["--cores", "1", "--force", target]
     if plan.config:
         words += ["--config", *overrides.to_words(plan.config)]
     return shlex.join(words)

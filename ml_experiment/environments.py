@@ -27,6 +27,7 @@ from ml_experiment.errors import ExperimentError, Problem, UserError, did_you_me
 FOLDER = "envs"
 LOCK = "image.lock"
 SETTINGS = "image.yaml"
+MODULES = "modules.txt"  # for `runtime: env-modules`
 LISTS: Mapping[str, Kind] = {
     "requirements.txt": "python",
     "environment.yml": "conda",
@@ -257,6 +258,47 @@ def why_not(workspace: Path, name: str) -> tuple[str, str] | None:
     if different := changed(declared(workspace, name), lock):
         return f"{', '.join(different)} changed since its image was made", build
     return None
+
+
+def modules(workspace: Path, name: str) -> list[str]:
+    """The environment modules that an environment lists, in the order in which they are loaded.
+
+    Raises:
+        UserError: there is no list, it is empty, or has what is no module.
+    """
+    where = f"{FOLDER}/{name}/{MODULES}"
+    try:
+        lines = (workspace / where).read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        hint = "one module a line, such as R/4.3.1"
+        raise UserError("no list of modules", where=where, hint=hint) from None
+    found = [line.partition("#")[0].strip() for line in lines]
+    found = [line for line in found if line]
+    if wrong := next((line for line in found if not re.fullmatch(r"[\w.+/-]+", line)), None):
+        raise UserError("no module", where=where, value=wrong, expected="a name, such as R/4.3.1")
+    if not found:
+        raise UserError("no module is listed", where=where)
+    return found
+
+
+def only_modules(workspace: Path, name: str) -> bool:
+    """Whether an environment lists modules, and nothing of which an image is made."""
+    folder = workspace / FOLDER / name
+    others = ("Dockerfile", SETTINGS, *LISTS)
+    return (folder / MODULES).exists() and not any((folder / file).exists() for file in others)
+
+
+def conda(workspace: Path, name: str) -> Path:
+    """The file of an environment from which conda makes it.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = workspace / FOLDER / name / "environment.yml"
+    if not file.is_file():
+        hint = "conda makes environments of an environment.yml"
+        raise UserError("no environment.yml", where=f"{FOLDER}/{name}", hint=hint)
+    return file
 
 
 def without_python(name: str, known: Lock | None) -> str | None:

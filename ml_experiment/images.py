@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,10 @@ from ml_experiment.errors import MISSING, MLExperimentError, UserError, did_you_
 from ml_experiment.model import Experiment
 from ml_experiment.plan import Plan
 
+_DEPLOYED: Mapping[str, Callable[[Path, str], object]] = {
+    "conda": folders.conda,
+    "env-modules": folders.modules,
+}
 Named = Iterable[tuple[tuple[str, ...], str | None]]
 
 
@@ -55,14 +59,25 @@ def environments(workspace: Path, named: Named, problem: Tell) -> dict[str, str]
 def pinned(
     experiment: Experiment, workspace: Path, known: Mapping[str, str], named: Named, problem: Tell
 ) -> dict[str, str]:
-    """Environment -> the id of its image, where jobs run in one; none where they run on the host."""
+    """Environment -> the id of its image, where jobs run in one; none where they run without.
+
+    That an environment has what `runtime` needs is seen as well.
+    """
     found: dict[str, str] = {}
     if experiment.runtime == "host":
         return found
+    seen, looked = _DEPLOYED.get(experiment.runtime), set[str]()
     for path, name in named:
         if name is None:
             hint = f"name an environment; `ml-experiment env list` shows {folders.FOLDER}/"
-            problem(path, "no environment, in whose image it would run", hint=hint)
+            what = (
+                "no environment, in whose image it would run" if seen is None else "no environment"
+            )
+            problem(path, what, hint=hint)
+        elif seen is not None:
+            if known[name] and name not in looked:
+                looked.add(name)
+                _look(seen, workspace, name, path, problem)
         elif known[name] and name not in found:
             found[name] = ""
             try:
@@ -101,6 +116,20 @@ def pythons(experiment: Experiment, workspace: Path, named: Named, problem: Tell
             told = error.problem if isinstance(error, UserError) else None
             problem(path, told.what if told else str(error), hint=told.hint if told else None)
     return found
+
+
+def _look(
+    seen: Callable[[Path, str], object],
+    workspace: Path,
+    name: str,
+    path: tuple[str, ...],
+    problem: Tell,
+) -> None:
+    try:
+        seen(workspace, name)
+    except UserError as error:
+        found = error.problem
+        problem(path, f"{found.where}: {found.what}", value=found.value, hint=found.hint)
 
 
 def check_scripts(plan: Plan, problem: Tell) -> None:

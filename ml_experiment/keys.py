@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml_experiment import containers
 from ml_experiment.errors import MISSING
 from ml_experiment.hashing import canonical, of_text
 from ml_experiment.plan import MATCHING, Job, Plan, Replicate, StepPlan, job_id, trials_name
@@ -159,8 +160,12 @@ def environment(plan: Plan, name: str | None) -> dict[str, str] | None:
     """An environment as it stands in a key, with the image that jobs run in, if they do."""
     if name is None:
         return None
-    image = {"image": plan.images[name]} if name in plan.images else {}
-    return {"name": name, "digest": plan.environments[name], **image}
+    found = {"name": name, "digest": plan.environments[name]}
+    if name in plan.images:
+        found["image"] = plan.images[name]
+    elif method := containers.by_snakemake(plan, name):
+        found["runtime"] = method
+    return found
 
 
 def _seed(plan: Plan, step: StepPlan) -> dict[str, Any] | None:

@@ -175,8 +175,9 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         shown["report"] = plan.path(job, "reports.txt")
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
-    contained, python = containers.of_job(plan, job), _python(plan, job.case.work.environment)
-    text = _prefix(boot, plan.experiment.seed, shown, python, contained)
+    chosen = job.case.work.environment
+    contained, method = containers.of_job(plan, job), containers.by_snakemake(plan, chosen)
+    text = _prefix(boot, plan.experiment.seed, shown, _python(plan, chosen), contained, method)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -204,9 +205,10 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
         "stream": plan.stream(job.step),
         "threads": job.case.work.threads,
     }
-    contained = containers.image(plan, job.case.work.environment)
-    if job.step.step.seeding == "full" and plan.is_many(job.step) and not contained:
-        own = plan.pythons.get(job.case.work.environment or "")  # what it imports may be elsewhere
+    chosen = job.case.work.environment
+    elsewhere = containers.image(plan, chosen) or containers.by_snakemake(plan, chosen)
+    if job.step.step.seeding == "full" and plan.is_many(job.step) and not elsewhere:
+        own = plan.pythons.get(chosen or "")  # what it imports may be elsewhere
         made_of = [dict(job.case.code.files), own] if own else dict(job.case.code.files)
         boot["warm"] = of_text(canonical(made_of))[:12]
     return boot
@@ -234,16 +236,12 @@ def by_hand(
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
     given = {"replicate": replicate, "seed": seed, "threads": threads}
     contained = containers.by_hand(plan, environment)
-    return _prefix(boot, root, given, _python(plan, environment), contained)
+    method = containers.by_snakemake(plan, environment)
+    return _prefix(boot, root, given, _python(plan, environment), contained, method)
 
 
-def _python(plan: Plan, environment: str | None) -> str | None:
-    """The folder of the `python` of jobs on this machine, of Snakemake's own where none is named.
-
-    None where it is the one of their image.
-    """
-    if containers.image(plan, environment) is not None:
-        return None
+def _python(plan: Plan, environment: str | None) -> str:
+    """The folder of the `python` of jobs on this machine, of Snakemake's own where none is named."""
     return plan.pythons.get(environment or "") or os.path.dirname(sys.executable)
 
 
@@ -263,8 +261,9 @@ def _prefix(
     boot: Mapping[str, Any],
     root: int,
     given: Mapping[str, Any],
-    python: str | None,
+    python: str,
     contained: Sequence[str] = (),
+    method: str | None = None,
 ) -> str:
     """The words before a command.
 
@@ -272,8 +271,9 @@ def _prefix(
         boot: what the boot of its programs is told.
         root: the experiment's seed.
         given: what it gets as variables.
-        python: the folder of its Python; None where it runs in an image.
+        python: the folder of its Python, where neither of the next two is given.
         contained: image and options of the container that these words start.
+        method: how Snakemake makes the command's environment ready, if it does.
     """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
@@ -282,7 +282,7 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
-    if python is None:  # Snakemake has started the container, and its `python` is the image's
-        source = shlex.join([".", str(BOOT / "apptainer.sh"), threads, hashes])
+    if method:  # and its `python` is that environment's
+        source = shlex.join([".", str(BOOT / "deployed.sh"), method, threads, hashes])
         return f"{source} && {assignments}"
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_experiment import atomic
+from ml_experiment.errors import UserError
 
 PROGRAMS = ("apptainer", "singularity")  # in the order in which Snakemake looks for them
 
@@ -27,16 +28,26 @@ LARGE = 1 << 20  # bytes: what is larger is an image of Apptainer's own
 
 
 def folder() -> Path:
-    """The folder of the program, which is made."""
+    """The folder of the program, which is made.
+
+    Raises:
+        UserError: it cannot be.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     which = hashlib.sha256(sys.executable.encode()).hexdigest()[:12]
     place = cache / "ml-experiment" / f"launcher-{which}"
     program = place / PROGRAMS[0]
     python = shlex.quote(sys.executable)
     line = f'exec {python} -P -E -m ml_experiment.services.apptainer "$@"'
-    atomic.write_if_changed(program, f"#!/bin/sh\n{line}\n", durable=False)
-    if not os.access(program, os.X_OK):
-        program.chmod(0o755)
+    try:
+        atomic.write_if_changed(program, f"#!/bin/sh\n{line}\n", durable=False)
+        if not os.access(program, os.X_OK):
+            program.chmod(0o755)
+    except OSError as error:
+        hint = "name a folder that can be written to: XDG_CACHE_HOME"
+        raise UserError(
+            f"the launcher cannot be written: {error.strerror}", value=program, hint=hint
+        ) from None
     return place
 
 

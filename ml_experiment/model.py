@@ -244,9 +244,10 @@ class Experiment(Frozen):
     extends: Text | None = Field(None, description="the path of the file that this one changes")
     seed: Seed = Field(0, description="the root of every seed, a whole number from 0 to 2147483647")
     environment: Name | None = Field(None, description="the name of a folder in envs/")
-    runtime: Literal["host", "docker", "apptainer"] = Field(
+    runtime: Literal["host", "docker", "apptainer", "conda", "env-modules"] = Field(
         "host",
-        description="where jobs run: host; docker or apptainer, in the images of their environments",
+        description="where jobs run: host; docker or apptainer, in the images of their environments; "
+        "conda or env-modules, as Snakemake makes them ready",
     )
     dvc: Literal["auto", "manual"] = Field(
         "auto",

@@ -48,6 +48,13 @@ def test_what_snakemake_asks_for_is_a_container_as_apptainer_has_it() -> None:
     assert mounts(own)["/home/me"] == "/home/me"
 
 
+def test_what_snakemake_asks_with_conda_in_a_container_is_understood() -> None:
+    """Variables before the program, and options before its command."""
+    run = docker("--quiet", "--silent", *SNAKEMAKES, SINGULARITYENV_CONDA_PKGS_DIRS="/w/pkgs")
+    assert run.words[-5:] == docker(*SNAKEMAKES).words[-5:]
+    assert run.environ["CONDA_PKGS_DIRS"] == "/w/pkgs"
+
+
 def test_binds_are_mounts() -> None:
     given = ("exec", "--bind", "/a,/b:/c", "-B", "in:/d:ro", "--bind=/a:/w/", *SNAKEMAKES[1:])
     run = docker(*given, APPTAINER_BIND="/e")

@@ -70,3 +70,35 @@ def test_a_script_that_no_container_sees_is_a_mistake(tmp_path: Path) -> None:
     found = {problem.key: problem.value for problem in raised.value.problems}
     assert found == {"steps.a": "../outside.py", "steps.b": "linked.py"}
     assert workspace.open_plan(place / "experiment.yaml", {"runtime": "host"}).images == {}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "text", "what"),
+    [
+        ("conda", None, "no environment.yml"),
+        ("env-modules", None, "no list of modules"),
+        ("env-modules", "# R\n", "no module is listed"),
+        ("env-modules", "R; rm x\n", "no module"),
+        ("apptainer", None, "there is no image of it"),
+    ],
+)
+def test_what_snakemake_is_to_make_ready_is_there(
+    runtime: str, text: str | None, what: str, tmp_path: Path
+) -> None:
+    (tmp_path / "envs/one").mkdir(parents=True)
+    (tmp_path / "envs/one/requirements.txt").write_text("")
+    if text is not None:
+        (tmp_path / "envs/one/modules.txt").write_text(text)
+    (tmp_path / "experiment.yaml").write_text(
+        "name: x\nenvironment: one\nsteps: {a: {run: 'true > {outputs.o}', outputs: {o: o.txt}}}\n"
+    )
+    with pytest.raises(ExperimentError) as raised:
+        workspace.open_plan(tmp_path / "experiment.yaml", {"runtime": runtime})
+    assert [what in problem.what for problem in raised.value.problems] == [True]
+
+
+def test_modules_are_read_in_their_order(tmp_path: Path) -> None:
+    (tmp_path / "envs/one").mkdir(parents=True)
+    (tmp_path / "envs/one/modules.txt").write_text("R/4.3.1\n\nGCC/12  # for it\n")
+    assert environments.modules(tmp_path, "one") == ["R/4.3.1", "GCC/12"]
+    assert environments.only_modules(tmp_path, "one")

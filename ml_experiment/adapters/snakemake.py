@@ -18,7 +18,17 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from ml_experiment import keys, launch, launcher, overrides, rawdata, sources, staleness, workspace
+from ml_experiment import (
+    environments,
+    keys,
+    launch,
+    launcher,
+    overrides,
+    rawdata,
+    sources,
+    staleness,
+    workspace,
+)
 from ml_experiment.adapters import apptainer, docker_run, slurm, snakemake_command
 from ml_experiment.adapters.snakemake_rules import StepRule, TableRule, refusal
 from ml_experiment.adapters.snakemake_studies import (
@@ -311,6 +321,20 @@ class Experiment:
             return None
         return apptainer.address(self.plan, environment or self.plan.experiment.environment)
 
+    def conda(self, environment: str | None = None) -> str | None:
+        """The same for its `conda:`, with `runtime: conda`."""
+        chosen = environment or self.plan.experiment.environment
+        if self.plan.experiment.runtime != "conda" or chosen is None:
+            return None
+        return str(environments.conda(self.plan.folder, chosen))
+
+    def envmodules(self, environment: str | None = None) -> list[str]:
+        """The same for its `envmodules:`, with `runtime: env-modules`: `*experiment.envmodules()`."""
+        chosen = environment or self.plan.experiment.environment
+        if self.plan.experiment.runtime != "env-modules" or chosen is None:
+            return []
+        return environments.modules(self.plan.folder, chosen)
+
     def launch(
         self, name: str, *, threads: int = 1, environment: str | None = None
     ) -> Callable[[Any, Any], str]:
@@ -322,7 +346,7 @@ class Experiment:
         """
         plan = self.plan
         chosen = environment or plan.experiment.environment
-        if plan.experiment.runtime != "host" and chosen not in plan.images:
+        if plan.experiment.runtime in ("docker", "apptainer") and chosen not in plan.images:
             known = ", ".join(plan.images)
             problem = UserError(
                 f"rule {name}: no step runs in the image of this environment, so it is not known",

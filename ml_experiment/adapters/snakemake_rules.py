@@ -22,7 +22,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.io import directory
 
-from ml_experiment import chosen, hashing, keys, launch, staleness, workspace
+from ml_experiment import chosen, environments, hashing, keys, launch, staleness, workspace
 from ml_experiment.adapters import apptainer
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.model import seconds
@@ -73,6 +73,33 @@ class StepRule:
         return lambda wildcards: apptainer.address(
             self.plan, self.job(wildcards).case.work.environment
         )
+
+    @property
+    def conda(self) -> Any:
+        """The file from which Snakemake makes the environment, with `runtime: conda`."""
+        if self.plan.experiment.runtime != "conda" or self.step.study is not None:
+            return None
+        if len({case.work.environment for case in self.step.cases}) == 1:
+            return self._conda(self.step.cases[0].work.environment)
+        return lambda wildcards: self._conda(self.job(wildcards).case.work.environment)
+
+    def _conda(self, name: str | None) -> str | None:
+        return None if name is None else str(environments.conda(self.plan.folder, name))
+
+    @property
+    def envmodules(self) -> list[str]:
+        """The modules that Snakemake loads, with `runtime: env-modules`.
+
+        Raises:
+            WorkflowError: they are not the same for all cases, of which Snakemake knows nothing.
+        """
+        if self.plan.experiment.runtime != "env-modules" or self.step.study is not None:
+            return []
+        names = sorted({case.work.environment or "" for case in self.step.cases})
+        if len(names) > 1:
+            what = "cases of a step have one environment with runtime: env-modules"
+            raise WorkflowError(str(UserError(what, where=self.name, value=", ".join(names))))
+        return environments.modules(self.plan.folder, names[0])
 
     @property
     def log(self) -> dict[str, str]:

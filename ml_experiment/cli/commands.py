@@ -87,15 +87,18 @@ def check(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`ml-experiment run`."""
+    from ml_experiment import containers
     from ml_experiment.services import run as service
 
     config = overrides(options)
-    targets = service.expand(service.check_first(experiment_file(options), config), options.targets)
+    plan = service.check_first(experiment_file(options), config)
+    targets = service.expand(plan, options.targets)
     if options.experiment:
         config["experiment"] = options.experiment
     count = options.cores or cores()
     extra = [*(["--dry-run"] if options.dry_run else []), *options.snakemake]
-    words = service.command(Path.cwd(), config, count, targets, extra)
+    asked = containers.asked_of_snakemake(plan)
+    words = service.command(Path.cwd(), config, count, targets, extra, asked)
     service.execute(words, live=not options.dry_run)
     return 0
 

@@ -227,9 +227,11 @@ def _launcher(_options: argparse.Namespace) -> int:
 @contextmanager
 def _asked(names: Sequence[str]) -> Iterator[tuple[Engine, list[str]]]:
     """The engine, and the environments that are meant: all where none is named."""
+    from ml_experiment import environments
     from ml_experiment.adapters.docker import Engine
 
-    known = _meant(names)
+    here = Path.cwd()
+    known = [n for n in _meant(names) if names or not environments.only_modules(here, n)]
     engine = Engine()
     try:
         yield engine, known

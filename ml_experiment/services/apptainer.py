@@ -131,6 +131,8 @@ def _watched() -> str:
         return owner
     import subprocess  # noqa: PLC0415  # once in a run
 
+    from ml_experiment import marked  # noqa: PLC0415
+
     subprocess.Popen(
         [
             sys.executable,
@@ -145,6 +147,8 @@ def _watched() -> str:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for Snakemake
+        env=marked.without(os.environ),  # whoever ends the jobs of a run does not end it
+        cwd="/",
     )
     return owner
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import rawdata, sources
+from ml_experiment import containers, rawdata, sources
 from ml_experiment.adapters import docker_run
 from ml_experiment.asking import Asking
 from ml_experiment.config import Loaded, find, load
@@ -66,17 +66,22 @@ def _tools(plan: Plan, loaded: Loaded) -> Iterator[Problem]:
         words = {
             word
             for case in step.cases
-            if case.template is not None and case.work.environment not in plan.images
+            if case.template is not None and not _elsewhere(plan, case.work.environment)
             for word in case.template.words
             if sources.INTERPRETERS.match(word) and not word.startswith("python")
         }
         if any(
-            case.work.timeout and case.work.environment not in plan.images for case in step.cases
+            case.work.timeout and not _elsewhere(plan, case.work.environment) for case in step.cases
         ):
             words.add("timeout")
         for word in sorted(words):
             if shutil.which(word) is None:
                 yield _problem(loaded, step, f"the program {word} is not on this machine")
+
+
+def _elsewhere(plan: Plan, environment: str | None) -> bool:
+    """Whether an environment's programs are not those of this machine."""
+    return bool(containers.image(plan, environment) or containers.by_snakemake(plan, environment))
 
 
 def _images(plan: Plan, loaded: Loaded) -> Iterator[Problem]:

@@ -46,6 +46,8 @@ def entries(workspace: Path, engine: Engine | None) -> list[Entry]:
 
 def _entry(workspace: Path, name: str, engine: Engine | None) -> Entry:
     try:
+        if environments.only_modules(workspace, name):
+            return Entry(name, "modules", (), None, READY, "no image: for runtime: env-modules")
         wanted = environments.declared(workspace, name)
         known = environments.read(workspace, name)
         bases = wanted.bases()
@@ -79,6 +81,8 @@ def check(workspace: Path, names: Sequence[str], engine: Engine) -> list[Fault]:
     """What is wrong with environments and their images."""
     found = []
     for name in names or environments.folders(workspace):
+        if not names and environments.only_modules(workspace, name):
+            continue
         try:
             found += _faults(workspace, name, engine)
         except MLExperimentError as error:

@@ -22,6 +22,7 @@ def command(
     cores: int,
     targets: Sequence[str],
     extra: Sequence[str],
+    first: Sequence[str] = (),
 ) -> list[str]:
     """The `snakemake` command line of a run.
 
@@ -31,11 +32,12 @@ def command(
         cores: how many.
         targets: files or rules; everything where it is empty.
         extra: further words for Snakemake, as they are.
+        first: options, before which the user's own count.
 
     Raises:
         UserError: there is no Snakefile.
     """
-    words = [sys.executable, "-m", "snakemake", "--cores", str(cores)]
+    words = [sys.executable, "-m", "snakemake", *first, "--cores", str(cores)]
     if (folder / init.BESIDE).is_file():
         words += ["--snakefile", init.BESIDE, "--workflow-profile", init.PROFILE_BESIDE]
     elif not any((folder / name).is_file() for name in init.SNAKEFILES):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import subprocess
 
-from ml_experiment import staleness, travelling, workspace
+from ml_experiment import containers, staleness, travelling, workspace
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Plan
 from ml_experiment.services import run
@@ -53,7 +53,8 @@ def stage(name: str, cores: int) -> tuple[int, list[State]]:
         travelling.write(plan, {name})
         return 0, []
     targets = [path for unit, _ in found for path in unit.outputs]
-    words = run.command(plan.folder, {}, cores, ["--", *targets], ["--force"])
+    asked = containers.asked_of_snakemake(plan)
+    words = run.command(plan.folder, {}, cores, ["--", *targets], ["--force"], asked)
     status = subprocess.run(words, check=False, cwd=plan.folder).returncode
     if status:
         return status, []

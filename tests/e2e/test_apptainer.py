@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -193,7 +196,7 @@ def test_the_command_line_for_apptainer_by_a_recording_stand_in(
         own = "draw:fit" in "".join(words)
         assert chosen == (sif if own else f"{project.folder}/.snakemake/singularity/{simg}")
         assert words[:2] == ["bash", "-c"]
-        assert f". {boot}/apptainer.sh 1 " in "\n".join(words)
+        assert f". {boot}/deployed.sh apptainer 1 " in "\n".join(words)
     path = project.folder / ".ml_experiment/records.jsonl"
     found = records.read(path).finished
     details = records.details(path, {record["id"] for record in found.values()})
@@ -201,10 +204,36 @@ def test_the_command_line_for_apptainer_by_a_recording_stand_in(
     assert "no Python in its image" in done.stderr
 
 
+def test_a_killed_run_leaves_no_container(contained: Project) -> None:
+    contained.edit("draw.py", "    raw, seen", "    import time; time.sleep(600)\n    raw, seen")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["ml-experiment", "run", "--cores", "1", "results/draw/seed-0/metrics.json"]
+    with subprocess.Popen(
+        words, cwd=contained.folder, env={**os.environ, "PATH": path},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as run:  # fmt: skip
+        until = time.monotonic() + 60
+        while not containers(contained):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        run.kill()
+    while containers(contained):
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def containers(project: Project) -> list[str]:
+    label = f"label=ml-experiment.workspace={project.folder}"
+    words = ["docker", "ps", "--all", "--quiet", "--filter", label]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+
+
 def test_without_snakemakes_own_option_nothing_runs_outside(contained: Project) -> None:
     done = contained.snakemake("results/draw/seed-0/metrics.json")
     assert done.returncode == 1
     assert (
-        "not in a container: with runtime: apptainer Snakemake needs --sdm apptainer" in done.stderr
+        "not in the step's environment: with runtime: apptainer Snakemake needs --sdm apptainer"
+        in done.stderr
     )
     assert not (contained.folder / "results/draw/seed-0/seen.json").exists()
+    assert "again:  snakemake --sdm apptainer --cores 1 --force" in done.stderr

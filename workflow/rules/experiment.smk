@@ -25,6 +25,8 @@ for _step in experiment.rules:
         resources: **_step.resources,
         retries: _step.retries
         container: _step.container
+        conda: _step.conda
+        envmodules: *_step.envmodules,
         params: command=_step.command,
         shell: "{params.command}"
 
@@ -55,6 +57,8 @@ for _trial in experiment.trials:
         resources: **_trial.resources,
         retries: _trial.retries
         container: _trial.container
+        conda: _trial.conda
+        envmodules: *_trial.envmodules,
         params: command=_trial.command,
         shell: "attempt={resources.attempt}; {params.command}"
 
