@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DownloadError
-from dvc.repo import Repo
+from dvc.repo import Repo, lock_repo
 
 from ml_experiment.adapters.dvc_trouble import Heard, of_dvc, told, transfer, unreadable
 from ml_experiment.adapters.dvc_trouble import remote as at_remote
@@ -47,23 +47,17 @@ class Fetched(NamedTuple):
     cache: str = ""
 
 
-def push(folder: Path, targets: Sequence[str], remote: str | None) -> int:
-    """Send objects of the cache to a remote; how many it lacked.
+def push(folder: Path, targets: Sequence[str], remote: str | None) -> tuple[int, list[str]]:
+    """Send objects of the cache to a remote.
+
+    Returns:
+        How many it lacked, and the outputs that neither the cache nor the remote has, or not whole.
 
     Raises:
         UserError: what DVC says.
     """
-    with repository(folder) as (repo, _), at_remote(folder):
-        return int(repo.push(targets=[*targets] or None, remote=remote))
-
-
-def nowhere(folder: Path, targets: Sequence[str], remote: str | None) -> list[str]:
-    """The outputs that neither the cache nor a remote has, or not whole.
-
-    Raises:
-        UserError: what DVC says.
-    """
-    with repository(folder) as (repo, _), at_remote(folder):
+    with repository(folder) as (repo, _), lock_repo(repo), at_remote(folder):
+        count = int(repo.push(targets=[*targets] or None, remote=remote))
         lacking = {
             digest: piece.path
             for piece in _pieces(repo, folder, targets)
@@ -71,9 +65,9 @@ def nowhere(folder: Path, targets: Sequence[str], remote: str | None) -> list[st
             if not os.path.isfile(file)
         }
         if not lacking:
-            return []
+            return count, []
         there = {*repo.cloud.get_remote_odb(name=remote).list_oids_exists([*lacking])}
-        return sorted({path for digest, path in lacking.items() if digest not in there})
+        return count, sorted({path for digest, path in lacking.items() if digest not in there})
 
 
 def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
@@ -85,7 +79,7 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
     Raises:
         UserError: what DVC says, such as that somebody else is at work.
     """
-    with repository(folder) as (repo, _):
+    with repository(folder) as (repo, _), lock_repo(repo):  # so that DVC reads its files once
         before, trouble = _held(_pieces(repo, folder, targets)), None
         with told(folder) as heard, at_remote(folder):
             try:

@@ -116,8 +116,7 @@ def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
     """
     from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
 
-    count = dvc.push(plan.folder, targets, remote)
-    return Pushed(count, dvc.nowhere(plan.folder, targets, remote))
+    return Pushed(*dvc.push(plan.folder, targets, remote))
 
 
 def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
