@@ -22,7 +22,7 @@ from ml_experiment.errors import ExperimentError, Place, Problem
 
 KeyPath = tuple[str, ...]
 
-MAX_NODES = 100_000  # aliases of aliases can grow a small file without end
+MAX_NODES = 100_000  # or one a character: aliases of aliases can grow a small file without end
 MAX_DEPTH = 100
 MAX_DIGITS = 1000
 
@@ -95,7 +95,7 @@ def read(text: str, file: str) -> Node:
         _refuse(what, file, mark.line + 1 if mark else None, hint)
     except (yaml.YAMLError, ValueError) as error:
         _refuse(f"not valid YAML: {str(error).splitlines()[0]}", file, 1)
-    builder = _Builder(file)
+    builder = _Builder(file, max(MAX_NODES, len(text)))
     node = Node({}, Place(file, 1)) if root is None else builder.build(root, (), frozenset())
     if builder.problems:
         raise ExperimentError(builder.problems)
@@ -201,15 +201,16 @@ def _unusable(text: str) -> str | None:
 class _Builder:
     """Turns composed nodes into ours, gathering problems as it goes."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, most: int) -> None:
         self.file = file
+        self.most = most
         self.problems: list[Problem] = []
         self.count = 0
 
     def build(self, node: yaml.Node, path: tuple[str, ...], open_: frozenset[int]) -> Node:
         place = Place(self.file, node.start_mark.line + 1)
         self.count += 1
-        if self.count > MAX_NODES:
+        if self.count > self.most:
             _refuse("aliases of aliases make this too large", self.file, place.line)
         if id(node) in open_:
             self.problem("an alias that contains itself", place, path)

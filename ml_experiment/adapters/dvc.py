@@ -1,23 +1,21 @@
-"""The only importer of DVC: what a run has made goes into its cache and into dvc.lock."""
+"""DVC's own repository object: what is in its cache and remotes, fetched, sent and forgotten."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DownloadError
-from dvc.repo import Repo
-from dvc_data.hashfile.hash_info import HashInfo
+from dvc.repo import Repo, lock_repo
 
-from ml_experiment.adapters.dvc_trouble import of_dvc, told, transfer, unreadable
+from ml_experiment.adapters.dvc_trouble import Heard, of_dvc, told, transfer, unreadable
 from ml_experiment.adapters.dvc_trouble import remote as at_remote
-from ml_experiment.digests import Member
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_file
 from ml_experiment.model import Import
@@ -31,40 +29,6 @@ def is_repository(folder: Path) -> bool:
     return any((each / FOLDER).is_dir() for each in (folder, *folder.parents))
 
 
-def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> dict[str, str]:
-    """Put the outputs of some stages into the cache, and write them into dvc.lock.
-
-    Args:
-        folder: where dvc.yaml is.
-        names: the stages.
-        known: file -> its digest when it was what it says, so that it is not read again while it is
-            that; relative to `folder`.
-
-    Returns:
-        Output -> its digest in dvc.lock, a folder's with the ending `.dir`.
-
-    Raises:
-        UserError: what DVC says, such as that another DVC is at work, or that the disk is full.
-    """
-    with _repository(folder) as repo:
-        told = (
-            (os.path.join(folder, p), HashInfo("md5", m.digest), _info(m)) for p, m in known.items()
-        )
-        repo.state.save_many(told, repo.fs)
-        done = [stage for name in names for stage in repo.commit(name, force=True)]
-        return {
-            os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
-            for stage in done
-            for out in stage.outs
-        }
-
-
-def _info(member: Member) -> dict[str, Any]:
-    """What DVC compares to know whether a file was touched; the time as `os.stat` makes it of ns."""
-    seconds, rest = divmod(member.mtime, 10**9)
-    return {"ino": member.inode, "size": member.size, "mtime": seconds + 1e-9 * rest}
-
-
 class Fetched(NamedTuple):
     """What a pull has brought.
 
@@ -73,31 +37,27 @@ class Fetched(NamedTuple):
         there: output (or file of one) -> its digest in dvc.lock, of those that are now in place.
         lacking: the same, of those that the cache does not have, or not whole.
         trouble: why the remote did not give what it may have.
+        cache: the folder in which the cache has its objects.
     """
 
     objects: int
     there: dict[str, str]
     lacking: dict[str, str]
     trouble: UserError | None = None
+    cache: str = ""
 
 
-def push(folder: Path, targets: Sequence[str], remote: str | None) -> int:
-    """Send objects of the cache to a remote; how many it lacked.
+def push(folder: Path, targets: Sequence[str], remote: str | None) -> tuple[int, list[str]]:
+    """Send objects of the cache to a remote.
 
-    Raises:
-        UserError: what DVC says.
-    """
-    with _repository(folder) as repo, at_remote(folder):
-        return int(repo.push(targets=[*targets] or None, remote=remote))
-
-
-def nowhere(folder: Path, targets: Sequence[str], remote: str | None) -> list[str]:
-    """The outputs that neither the cache nor a remote has, or not whole.
+    Returns:
+        How many it lacked, and the outputs that neither the cache nor the remote has, or not whole.
 
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo, at_remote(folder):
+    with repository(folder) as (repo, _), lock_repo(repo), at_remote(folder):
+        count = int(repo.push(targets=[*targets] or None, remote=remote))
         lacking = {
             digest: piece.path
             for piece in _pieces(repo, folder, targets)
@@ -105,9 +65,9 @@ def nowhere(folder: Path, targets: Sequence[str], remote: str | None) -> list[st
             if not os.path.isfile(file)
         }
         if not lacking:
-            return []
+            return count, []
         there = {*repo.cloud.get_remote_odb(name=remote).list_oids_exists([*lacking])}
-        return sorted({path for digest, path in lacking.items() if digest not in there})
+        return count, sorted({path for digest, path in lacking.items() if digest not in there})
 
 
 def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
@@ -119,7 +79,7 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
     Raises:
         UserError: what DVC says, such as that somebody else is at work.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _), lock_repo(repo):  # so that DVC reads its files once
         before, trouble = _held(_pieces(repo, folder, targets)), None
         with told(folder) as heard, at_remote(folder):
             try:
@@ -136,10 +96,10 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
             trouble = trouble or _without_remote(repo, folder, remote)
             wanted = [piece.path for piece in pieces if piece.path not in lacking]
             if not wanted:
-                return Fetched(count, {}, lacking, trouble)
+                return Fetched(count, {}, lacking, trouble, repo.cache.local.path)
         repo.checkout(targets=wanted or None)
         there = {piece.path: piece.digest for piece in pieces if piece.path not in lacking}
-        return Fetched(count, there, lacking, trouble)
+        return Fetched(count, there, lacking, trouble, repo.cache.local.path)
 
 
 def forget(folder: Path, digests: Iterable[str]) -> list[str]:
@@ -150,7 +110,7 @@ def forget(folder: Path, digests: Iterable[str]) -> list[str]:
         listing, for where a remote has that DVC believes that it has the files.
     """
     gone: dict[str, None] = {}
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         cache = repo.cache.local
         for digest in digests:
             own = Path(cache.oid_to_path(digest))
@@ -186,7 +146,7 @@ def kept(folder: Path) -> list[Kept]:
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         found = []
         for out in repo.index.outs:
             if not out.use_cache or not out.hash_info:
@@ -204,7 +164,7 @@ def changed(folder: Path) -> set[str]:
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         return {*repo.status()}
 
 
@@ -214,7 +174,7 @@ def add(folder: Path, path: str) -> str:
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         (stage,) = repo.add(os.path.join(folder, path))
         return str(stage.outs[0].hash_info.value)
 
@@ -233,7 +193,7 @@ def bring(folder: Path, path: str, source: str | Import) -> str:
     target = os.path.join(folder, path)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     try:
-        with _repository(folder) as repo:
+        with repository(folder) as (repo, _):
             if isinstance(source, Import):
                 stage = repo.imp(source.repo, source.path, out=target, rev=source.rev)
             else:
@@ -252,7 +212,7 @@ def obtainable(folder: Path, digest: str) -> bool:
     Raises:
         UserError: what DVC says.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         return bool(repo.cache.local.exists(digest) or repo.config["core"].get("remote"))
 
 
@@ -264,7 +224,7 @@ def differing(folder: Path, remote: str | None) -> dict[str, str]:
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
-    with _repository(folder) as repo:
+    with repository(folder) as (repo, _):
         found = repo.status(cloud=True, remote=remote)
         # DVC names files as seen from where this process is
         named = {os.path.relpath(os.path.abspath(path), folder): path for path in found}
@@ -343,8 +303,8 @@ def _members(listing: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _repository(folder: Path) -> Iterator[Any]:
-    """DVC's, quiet: it says in the UserError what is wrong, and nothing else."""
+def repository(folder: Path) -> Iterator[tuple[Any, Heard]]:
+    """DVC's, quiet, and the errors that it logs: it says in the UserError what is wrong."""
     os.environ.setdefault("DVC_NO_ANALYTICS", "1")
-    with told(folder), Repo(str(folder)) as repo:
-        yield repo
+    with told(folder) as heard, Repo(str(folder)) as repo:
+        yield repo, heard

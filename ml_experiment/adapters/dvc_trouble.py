@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -175,6 +175,21 @@ def transfer(error: DownloadError | UploadError, heard: Heard, folder: Path) -> 
         f"{error.amount} objects could not be {sent}{why}",
         where=str(folder),
         hint="nothing is lost, and what got through is there; again when the remote can be reached",
+    )
+
+
+def uncached(digests: Sequence[str], heard: Heard, folder: Path) -> UserError:
+    """Objects that the cache lacks after a commit: why the first of them could not be written."""
+    system = [each for each in heard.errors if isinstance(each, OSError)]
+    full = next((each for each in system if _is_full(each)), None)
+    if full is not None:
+        return _of_system(full, folder)
+    why = f": {_line(heard.errors[0])}" if heard.errors else ""
+    return UserError(
+        f"{len(digests)} objects are not in DVC's cache although they were put there{why}",
+        where=str(folder),
+        value=digests[0],
+        hint="dvc.lock is as it was: can the cache be written to (`dvc cache dir`)? Then `dvc commit`",
     )
 
 

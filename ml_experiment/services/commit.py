@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ml_experiment import staleness, travelling, workspace
-from ml_experiment.adapters import dvc
+from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.digests import LISTINGS, Member, Stat, members
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
@@ -46,7 +46,7 @@ def commit(file: Path) -> Committed:
     digests = _digests(plan, current)
     travelling.write(plan, wanted)
     known = {path: member for each in digests.values() for path, member in each.files}
-    outs = dvc.commit(plan.folder, wanted, known)
+    outs = dvc_commit.commit(plan.folder, wanted, known)
     whole = {path: digest.whole for path, digest in digests.items()}
     changed = [path for path, digest in outs.items() if whole.get(path, digest) != digest]
     if changed:

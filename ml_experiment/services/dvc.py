@@ -44,7 +44,27 @@ def proposed(file: Path | None = None) -> Proposal:
     Raises:
         UserError, ExperimentError: what is wrong with the experiment or with dvc.yaml.
     """
-    loaded = config.load(file or config.find(Path.cwd()))
+    plan, made = _of_experiment(file or config.find(Path.cwd()))
+    before = _read(plan.folder / FILE)
+    found = {
+        FILE: dvcfile.merged(before, made, stages.shown(plan)),
+        ".dvcignore": _with_lines(_read(plan.folder / ".dvcignore"), IGNORED_BY_DVC),
+        f"{plan.results}/.gitignore": _of_git(plan, made),
+    }
+    return Proposal(plan.folder, found, made)
+
+
+def made_of(file: Path) -> list[stages.Stage]:
+    """The experiment's stages, whatever dvc.yaml has.
+
+    Raises:
+        UserError, ExperimentError: what is wrong with the experiment.
+    """
+    return _of_experiment(file)[1]
+
+
+def _of_experiment(file: Path) -> tuple[Plan, list[stages.Stage]]:
+    loaded = config.load(file)
     plan = resolve(loaded)
     if plan.suffix:
         raise UserError(
@@ -55,14 +75,7 @@ def proposed(file: Path | None = None) -> Proposal:
     files = {place.file for place in loaded.places.values()}
     texts = {os.path.relpath(name, plan.folder): Path(name).read_text("utf-8") for name in files}
     data = {name: yamlio.read(texts[name], name).plain() for name in sorted(texts)}
-    made = stages.stages(plan, loaded.likes, data)
-    before = _read(plan.folder / FILE)
-    found = {
-        FILE: dvcfile.merged(before, made, stages.shown(plan)),
-        ".dvcignore": _with_lines(_read(plan.folder / ".dvcignore"), IGNORED_BY_DVC),
-        f"{plan.results}/.gitignore": _of_git(plan, made),
-    }
-    return Proposal(plan.folder, found, made)
+    return plan, stages.stages(plan, loaded.likes, data)
 
 
 def changed(made: Proposal) -> list[str]:

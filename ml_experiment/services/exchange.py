@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ml_experiment import atomic, rawdata, stages, staleness, times, travelling
-from ml_experiment.adapters import dvc
+from ml_experiment import checked, dvclock, rawdata, stages, staleness, times, travelling
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import canonical, of_path, regular_files
+from ml_experiment.hashing import of_path
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
 from ml_experiment.services import run
 
-Stamp = list[str | int]
+if TYPE_CHECKING:  # it is imported where something is to be fetched or sent
+    from ml_experiment.adapters import dvc
 
 
 class Pushed(NamedTuple):
@@ -43,6 +41,15 @@ class Pulled(NamedTuple):
     records: int
     left: list[staleness.State]
     lacking: list[str] = []  # noqa: RUF012  # nobody changes it
+    trouble: UserError | None = None
+
+
+class _Brought(NamedTuple):
+    """How many objects came; output -> digest of those in place, and of those not to be had."""
+
+    objects: int
+    there: Mapping[str, str]
+    lacking: Mapping[str, str]
     trouble: UserError | None = None
 
 
@@ -85,7 +92,9 @@ def compare(plan: Plan, remote: str | None) -> Compared:
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
-    made = files.proposed(plan.folder / plan.file).stages
+    from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
+
+    made = files.made_of(plan.folder / plan.file)
     found = dvc.differing(plan.folder, remote)
     changed = dvc.changed(plan.folder)
 
@@ -105,8 +114,9 @@ def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
-    count = dvc.push(plan.folder, targets, remote)
-    return Pushed(count, dvc.nowhere(plan.folder, targets, remote))
+    from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
+
+    return Pushed(*dvc.push(plan.folder, targets, remote))
 
 
 def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
@@ -119,17 +129,33 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     """
     run.refuse_beside(plan.folder)
     if targets:
-        made = files.proposed(plan.folder / plan.file).stages
+        made = files.made_of(plan.folder / plan.file)
         targets = stages.needed(made, targets, lambda path: rawdata.holder(plan.folder, path))
-    known = _checked(plan)
-    done = fetch(plan, targets, remote)
+    done, memory = _brought(plan, targets, remote)
     taken = travelling.take(plan)
     judged = staleness.judged(plan)
     times.align(plan, judged, time.time_ns())
-    _check(plan, done.there, known)
+    checked.write(plan, memory, done.there)
     left = [state for _, state in judged if state.word != "current"]
     lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
     return Pulled(done.objects, taken, left, sorted(lacking), done.trouble)
+
+
+def _brought(
+    plan: Plan, targets: Sequence[str], remote: str | None
+) -> tuple[_Brought, checked.Memory]:
+    """Ask DVC for what is not in place, if anything; and what is known then."""
+    memory = checked.read(plan)
+    known_remote = remote is None or dvclock.has_remote(plan.folder, remote)
+    look = checked.look(plan, memory, targets) if known_remote else None
+    if look is not None and look.asked is not None and not look.asked:
+        return _Brought(0, look.there, {}), look.memory
+    asked = look.asked if look is not None else None
+    done = fetch(plan, targets if asked is None else asked, remote)
+    there = {**(look.there if look is not None else {}), **done.there}
+    now = look.memory if look is not None else checked.Memory(stamps=memory.stamps)
+    now = now._replace(cache=done.cache, configured=dvclock.configured(plan.folder))
+    return _Brought(done.objects, there, done.lacking, done.trouble), now
 
 
 def fetch(plan: Plan, targets: Sequence[str], remote: str | None) -> dvc.Fetched:
@@ -141,7 +167,9 @@ def fetch(plan: Plan, targets: Sequence[str], remote: str | None) -> dvc.Fetched
     Raises:
         UserError: what DVC says.
     """
-    known = _checked(plan)
+    from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
+
+    known = checked.read(plan).stamps
     done = dvc.pull(plan.folder, targets, remote)
     fetched, trouble = done.objects, done.trouble
     wrong, objects = _refuse(plan.folder, done, known)
@@ -164,7 +192,7 @@ def _not_right(wrong: Iterable[str], objects: Iterable[str]) -> UserError:
 
 
 def _refuse(
-    folder: Path, done: dvc.Fetched, known: Mapping[str, Stamp]
+    folder: Path, done: dvc.Fetched, known: Mapping[str, checked.Stamp]
 ) -> tuple[list[str], list[str]]:
     """Remove what has other bytes than dvc.lock says; which outputs that was, and which objects.
 
@@ -174,10 +202,14 @@ def _refuse(
     wrong = {
         path: digest
         for path, digest in done.there.items()
-        if known.get(path) != _stamp(folder / path, digest) and of_path(folder / path) != digest
+        if known.get(path) != checked.stamp(folder / path, digest)
+        and of_path(folder / path) != digest
     }
     if not wrong and not done.lacking:
         return [], []
+
+    from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
+
     for path in wrong:
         remove(folder / path)
     objects = dvc.forget(folder, [*wrong.values(), *done.lacking.values()])
@@ -187,32 +219,6 @@ def _refuse(
         if any(each.endswith(f"{digest[:2]}/{digest[2:]}") for each in objects)
     ]
     return sorted([*wrong, *listed]), objects
-
-
-def _stamp(path: Path, digest: str) -> Stamp:
-    """What is another when somebody has touched a file or folder; its time of change cannot be set."""
-    files = [*(regular_files(path) if path.is_dir() else ()), str(path)]
-    stats = [os.stat(file) for file in files if os.path.exists(file)]
-    size = sum(each.st_size for each in stats)
-    changed = max((each.st_ctime_ns for each in stats), default=0)
-    return [digest, len(stats), size, sum(each.st_ino for each in stats), changed]
-
-
-def _checked(plan: Plan) -> dict[str, Stamp]:
-    """Output -> its stamp when its bytes had just been hashed."""
-    try:
-        return dict(json.loads(_file(plan).read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
-        return {}
-
-
-def _check(plan: Plan, there: Mapping[str, str], known: Mapping[str, Stamp]) -> None:
-    stamps = {path: _stamp(plan.folder / path, digest) for path, digest in there.items()}
-    atomic.write(_file(plan), canonical({**known, **stamps}) + "\n", durable=False)
-
-
-def _file(plan: Plan) -> Path:
-    return plan.folder / plan.state("travelled", "checked.json")
 
 
 def remove(path: Path) -> None:

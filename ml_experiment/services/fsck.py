@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ml_experiment import hashing, staleness, travelling
-from ml_experiment.adapters import dvc
+from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.adapters.dvc import Kept
 from ml_experiment.errors import UserError
 from ml_experiment.plan import Plan
@@ -98,7 +98,7 @@ def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
     stages = {each.path: each.stage for each in dvc.kept(plan.folder)}
     added = sorted({stages[fault.path] for fault in faults if fault.repair == "add"})
     if added:
-        dvc.commit(plan.folder, added, {})
+        dvc_commit.commit(plan.folder, added, {})
     wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
     if not wanted:
         return None
