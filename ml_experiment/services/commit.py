@@ -10,16 +10,18 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import staleness, travelling, workspace
+from ml_experiment import staleness, times, travelling, workspace
 from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.digests import LISTINGS, Member, Stat, members
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
+from ml_experiment.staleness import State, Unit
 
 
 class Committed(NamedTuple):
@@ -41,7 +43,8 @@ def commit(file: Path) -> Committed:
         return Committed(refused="there is no DVC repository, see `dvc init`")
     if files.FILE in files.changed(made):
         return Committed(refused="dvc.yaml is not up to date, see `ml-experiment dvc`")
-    current = _current(plan)
+    judged = staleness.judged(plan)
+    current = _current(plan, judged)
     wanted = [stage.name for stage in made.stages if stage.name in current]
     digests = _digests(plan, current)
     travelling.write(plan, wanted)
@@ -51,8 +54,15 @@ def commit(file: Path) -> Committed:
     changed = [path for path, digest in outs.items() if whole.get(path, digest) != digest]
     if changed:
         raise UserError(f"{changed[0]} changed while it went to DVC: `ml-experiment status`")
+    if any(_has_moved(plan.folder / path, member) for path, member in known.items()):
+        times.align(plan, judged, time.time_ns())
     _forget_listings(plan)
     return Committed(len(wanted))
+
+
+def _has_moved(file: Path, member: Member) -> bool:
+    """Whether DVC has put something of another time in the place of a file, such as a link."""
+    return file.stat().st_mtime_ns != member.mtime
 
 
 def prepare(file: Path) -> Committed:
@@ -62,7 +72,7 @@ def prepare(file: Path) -> Committed:
         UserError, ExperimentError: what is wrong with the experiment.
     """
     plan = workspace.open_plan(file)
-    travelling.write(plan, _current(plan))
+    travelling.write(plan, _current(plan, staleness.judged(plan)))
     _forget_listings(plan)
     return Committed()
 
@@ -99,11 +109,11 @@ def _of(folder: Path, path: str, stat: Stat, digest: str) -> _Digest:
     return _Digest(digest, ((path, Member(digest, stat.what, stat.size, stat.mtime)),))
 
 
-def _current(plan: Plan) -> set[str]:
+def _current(plan: Plan, judged: Sequence[tuple[Unit, State]]) -> set[str]:
     """The stages all of whose jobs are what the experiment says."""
     stale: set[str] = set()
     found: set[str] = set()
-    for state in staleness.states(plan):
+    for _, state in judged:
         if state.step in plan.steps:  # and no rule that was written by hand
             name = plan.steps[state.step].folder
             (found if state.word == "current" else stale).add(name)

@@ -66,7 +66,7 @@ os.makedirs(sys.argv[2], exist_ok=True)
 for i in range(3):
     open(f"{sys.argv[2]}/{i}.txt", "w").write(text[i:] + os.environ["ML_EXPERIMENT_SEED"])
 """
-# What is made of a file that is too large for Snakemake to compare (1 MB), beside what DVC does not touch, metrics, and by a rule by hand.
+# What is made of files that are too large for Snakemake to compare (1 MB), one of them as another, beside what DVC does not touch, metrics, and by a rule by hand.
 CHAIN = """\
 name: chain
 steps:
@@ -74,10 +74,15 @@ steps:
     run: seq 300000 > {outputs.large}
     outputs: {large: large.txt}
     seeding: none
+  between:
+    run: sed 's/$/,/' {inputs.large} > {outputs.other}
+    inputs: {large: make.large}
+    outputs: {other: other.txt}
+    seeding: none
   same:
     run: >-
-      cp {inputs.large} {outputs.copy}; echo '{{"n": 1}}' > {metrics}
-    inputs: {large: make.large}
+      wc {inputs.other}; cp {inputs.large} {outputs.copy}; echo '{{"n": 1}}' > {metrics}
+    inputs: {large: make.large, other: between.other}
     outputs: {copy: copy.txt}
     metrics: metrics.json
     seeding: none
@@ -133,7 +138,7 @@ def test_times_are_as_they_were_when_dvc_has_put_links_in_place(make: Make, cach
     call(project.folder, "dvc", "init", "-q")
     call(project.folder, "dvc", "config", "cache.type", cache)
     call(project.folder, "ml-experiment", "dvc")
-    assert "DVC: 2 stages" in call(project.folder, "snakemake", "--cores", "2")
+    assert "DVC: 3 stages" in call(project.folder, "snakemake", "--cores", "2")
     made = project.folder / "results/same/copy.txt"
     assert made.is_symlink() == (cache == "symlink")
     assert (made.stat().st_nlink > 1) == (cache == "hardlink")
