@@ -65,7 +65,7 @@ def unmet(listed: Path, pinned: Path) -> list[str]:
             continue
         version = pins.get(normal(asked.name))
         if version is None:
-            found.append(f"it has no {asked.name}")
+            found.append(f"{asked.name} is not in it")
         elif not asked.specifier.contains(version, prereleases=True):
             found.append(f"it has {asked.name} {version}, not {asked.specifier}")
     return found

@@ -162,3 +162,17 @@ def test_replacing_nothing_changes_nothing() -> None:
     lock = Lock({"a": "b"}, "linux/amd64", {"f": "1"})
     assert replace(lock).text() == lock.text()
     assert lock.text().endswith("}\n")
+
+
+def test_what_is_for_the_host_alone_is_nothing_to_an_image(tmp_path: Path) -> None:
+    made = folder(tmp_path, requirements_txt="six\n")
+    without = environments.declared(tmp_path, "x").sources()
+    assert environments.host(tmp_path, "x") == "current"
+    (made / "image.yaml").write_text("host: venv\n")
+    assert environments.declared(tmp_path, "x").sources() == without
+    assert environments.host(tmp_path, "x") == "venv"
+    (made / "image.yaml").write_text("host: venv\nbase: a\n")
+    assert environments.declared(tmp_path, "x").sources() != without
+    (made / "image.yaml").write_text("host: conda\n")
+    with pytest.raises(MLExperimentError, match="no such way to run"):
+        environments.host(tmp_path, "x")

@@ -54,3 +54,22 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
     (tmp_path / "environment.yml").write_text("a: [\n")
     with pytest.raises(ExperimentError, match="environment"):
         locks.locked(tmp_path)
+
+
+def test_a_list_that_has_hashes_needs_no_lock(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("# six\nsix==1.0 \\\n    --hash=sha256:00\n")
+    assert locks.is_hashed(file)
+    file.write_text(file.read_text() + "other==1\n")
+    assert not locks.is_hashed(file)
+    file.write_text("# nothing\n")
+    assert not locks.is_hashed(file)
+
+
+def test_what_a_list_asks_for_and_its_lock_lacks(tmp_path: Path) -> None:
+    listed, pinned = tmp_path / "requirements.txt", tmp_path / "requirements.lock"
+    listed.write_text('Six<2\nold==1 ; python_version < "3"\npre>=1.0rc1\n')
+    pinned.write_text("six==1.5 \\\n    --hash=sha256:00\npre==1.0rc1 --hash=sha256:00\n")
+    assert locks.unmet(listed, pinned) == []
+    listed.write_text("six>=2\nmore\n")
+    assert locks.unmet(listed, pinned) == ["it has six 1.5, not >=2", "more is not in it"]

@@ -67,7 +67,7 @@ def run(words: Sequence[str], say: Say | None = None, *, hint: Hint | None = Non
 
 def _short(line: str) -> str:
     """A line of progress; of a file only its name."""
-    text = line.strip()
+    text = line.strip().partition(" (from ")[0]
     return Path(text.split(maxsplit=1)[1]).name if text.startswith("Saved ") else text
 
 
