@@ -64,6 +64,12 @@ def offer() -> str | None:
     return found
 
 
+def in_place() -> bool:
+    """Whether it is the program by which containers run now."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    return found is not None and Path(found).parent == folder()
+
+
 def pulled(path: Path) -> Mapping[str, Any] | None:
     """What the file of a pulled image says; None where it is none of ours.
 

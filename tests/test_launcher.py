@@ -32,11 +32,13 @@ def test_it_is_offered_where_docker_is_and_apptainer_is_not(
     assert os.environ["PATH"] == f"{tmp_path}/bin{os.pathsep}{launcher.folder()}"
     assert launcher.offer() == "apptainer"
     assert os.environ["PATH"].count(os.pathsep) == 1
+    assert launcher.in_place()
     text = (launcher.folder() / "apptainer").read_text()
     assert shlex.split(text.splitlines()[1])[:2] == ["exec", sys.executable]
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     program(tmp_path / "bin", "singularity")
     assert launcher.offer() == "singularity"
+    assert not launcher.in_place()
     assert os.environ["PATH"] == str(tmp_path / "bin")
 
 

@@ -87,9 +87,14 @@ def prepare(plan: Plan) -> list[str]:
     return told
 
 
+def _is_there(file: Path) -> bool:
+    """Whether an image's file is, in the form of the program that there is now."""
+    return file.exists() and (launcher.pulled(file) is not None) == launcher.in_place()
+
+
 def _make(folder: Path, name: str, image: str) -> None:
     file, archive = f"{_stem(name, image)}.sif", f"{_stem(name, image)}.tar"
-    if (folder / file).exists():
+    if _is_there(folder / file):
         return
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     there = (folder / archive).is_file()
