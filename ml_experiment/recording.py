@@ -13,7 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import keeping, keys, locks, metrics, records, redact, staleness, trying
+from ml_experiment import (
+    keeping,
+    keys,
+    locks,
+    metrics,
+    records,
+    redact,
+    registered,
+    staleness,
+    trying,
+)
 from ml_experiment.attempts import Attempts, Failure, Started
 from ml_experiment.digests import Digests
 from ml_experiment.errors import MLExperimentError
@@ -214,6 +224,8 @@ class Recorder:
         if job and job.trial is not None:
             record["trial"] = trying.status(plan, job)
             record["reports"] = trying.reports(plan, job)
+        if plan and job and state == "finished" and (models := registered.of_job(plan, job)):
+            record["models"] = models
         redacted: dict[str, Any] = self.redactor.data(record)
         return redacted
 

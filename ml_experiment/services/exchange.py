@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ml_experiment import atomic, rawdata, stages, staleness, times, travelling
+from ml_experiment import atomic, promoted, rawdata, stages, staleness, times, travelling
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical, of_path, regular_files
@@ -100,12 +100,14 @@ def compare(plan: Plan, remote: str | None) -> Compared:
 
 
 def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
-    """Send what DVC's cache has of these outputs, or all.
+    """Send what DVC's cache has of these outputs, or all; then promoted models too.
 
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
     count = dvc.push(plan.folder, targets, remote)
+    if not targets and (models := {version.hash for version in promoted.read(plan.folder)}):
+        count += dvc.push_objects(plan.folder, sorted(models), remote)
     return Pushed(count, dvc.nowhere(plan.folder, targets, remote))
 
 
