@@ -16,11 +16,14 @@ from ml_experiment.hashing import of_text
 from ml_experiment.plan import STATE
 
 EXPERIMENT = "experiment:"
+MODEL = "model:"
 
 
 @dataclass
 class Ledger:
     """The runs of one server, by what they are of: `record:ID`, `run:ID` or `step:ID/RULE`.
+
+    A model version, `model:NAME/HASH`, is there with its number in the registry.
 
     An experiment, `experiment:NAME`, is there once the server was asked what it has of it. All is
     as it was at the last `refresh`: other processes append to the file as well.
@@ -77,7 +80,7 @@ class Ledger:
     def _take(self, key: str, mlflow: str) -> None:
         self.begun.discard(key)
         self.sent[key] = mlflow
-        if not key.startswith(EXPERIMENT):
+        if not key.startswith((EXPERIMENT, MODEL)):
             self.last = mlflow
 
     def _forget(self) -> None:
@@ -88,6 +91,11 @@ class Ledger:
 def met(experiment: str) -> str:
     """The key that says that a server was asked what it has of an experiment."""
     return EXPERIMENT + experiment
+
+
+def model(name: str, digest: str) -> str:
+    """The key of a model version: the same bytes are the same version."""
+    return f"{MODEL}{name}/{digest}"
 
 
 def ledger(folder: Path, uri: str) -> Ledger:

@@ -237,6 +237,25 @@ class Data(Frozen):
     )
 
 
+class Registered(Frozen):
+    """A model that has a name: one output of a step or study."""
+
+    source: Text = Field(
+        alias="from",
+        description="the output that it is, such as final.model or tune.best.model",
+    )
+    case: Mapping[AxisName, Scalar] = Field(
+        {}, description="a value for each axis of the step, such as {method: forest}"
+    )
+    replicate: Annotated[int, Field(ge=0)] = Field(
+        0, description="which of the step's replicates it is of, a whole number from 0"
+    )
+    description: Text | None = Field(None, description="what the model is for, as a text")
+    licence: Text | None = Field(
+        None, description="under which licence it may be used, such as apache-2.0"
+    )
+
+
 class Experiment(Frozen):
     """One experiment, after `extends`, variant, overrides and `like`."""
 
@@ -266,6 +285,11 @@ class Experiment(Frozen):
     )
     studies: Mapping[Name, Study] = Field(
         {}, description="a mapping of study names to studies, each with step, space and objectives"
+    )
+    models: Mapping[Name, Registered | Text] = Field(
+        {},
+        description="a mapping of names to models, each the output of a step (final.model), or "
+        "{from: final.model, case, replicate, description, licence}",
     )
     variants: Mapping[Name, Mapping[str, Any]] = Field(
         {}, description="name: {dotted key: value}, such as smoke: {steps.fit.replicates: 2}"
@@ -333,6 +357,7 @@ _PARTS: Mapping[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "steps": (Step, Work),
     "studies": (Study, Tuning),
     "data": (Data, Data),
+    "models": (Registered, Registered),
 }
 _BELOW: Mapping[type[BaseModel], Mapping[str, type[BaseModel]]] = {
     Step: {"matrix": Matrix, "replicates": Replicates},

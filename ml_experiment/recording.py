@@ -21,6 +21,7 @@ from ml_experiment import (
     metrics,
     records,
     redact,
+    registered,
     staleness,
     trying,
 )
@@ -224,6 +225,8 @@ class Recorder:
         if job and job.trial is not None:
             record["trial"] = trying.status(plan, job)
             record["reports"] = trying.reports(plan, job)
+        if plan and job and state == "finished" and (models := registered.of_job(plan, job)):
+            record["models"] = models
         redacted: dict[str, Any] = self.redactor.data(record)
         return redacted
 

@@ -15,6 +15,7 @@ from ml_experiment import (
     paths,
     placeholders,
     plan,
+    registered,
     sources,
     studies,
 )
@@ -121,6 +122,7 @@ class _Resolver:
             registries=images.registries(self.loaded.folder, pinned),
         )
         coherence.check(made, self.problem)
+        registered.check(made, frozenset(self.faulty), self.problem)
         images.check_scripts(made, self.problem)
         self.overrides_without_effect()
         return made

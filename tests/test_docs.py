@@ -247,6 +247,7 @@ def test_experiment(block: Block, tmp_path: Path) -> None:
         model.Experiment,
         model.Import,
         model.Matrix,
+        model.Registered,
         model.Replicates,
         model.Step,
         model.Stop,

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dvc.config import NoRemoteError
-from dvc.exceptions import DownloadError
+from dvc.exceptions import DownloadError, UploadError
 from dvc.repo import Repo, lock_repo
+from dvc_data.hashfile.hash_info import HashInfo
 
 from ml_experiment.adapters.dvc_trouble import Heard, of_dvc, told, transfer, unreadable
 from ml_experiment.adapters.dvc_trouble import remote as at_remote
@@ -68,6 +69,23 @@ def push(folder: Path, targets: Sequence[str], remote: str | None) -> tuple[int,
             return count, []
         there = {*repo.cloud.get_remote_odb(name=remote).list_oids_exists([*lacking])}
         return count, sorted({path for digest, path in lacking.items() if digest not in there})
+
+
+def push_objects(folder: Path, digests: Iterable[str], remote: str | None) -> int:
+    """Send what the cache has of some objects, whatever dvc.lock says; how many the remote lacked.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    with repository(folder) as (repo, _), at_remote(folder), told(folder) as heard:
+        cache = repo.cache.local
+        wanted = [HashInfo("md5", each) for each in digests if cache.exists(each)]
+        if not wanted:
+            return 0
+        done = repo.cloud.push(wanted, remote=remote)
+        if done.failed:
+            raise transfer(UploadError(len(done.failed)), heard, folder)
+        return len(done.transferred)
 
 
 def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
@@ -204,6 +222,35 @@ def bring(folder: Path, path: str, source: str | Import) -> str:
             return str(stage.outs[0].hash_info.value)
     except ImportError as error:  # such as: s3 is supported, but requires 'dvc-s3'
         raise UserError(f"DVC: {error}", value=str(source)) from None
+
+
+def object_in_cache(folder: Path, digest: str) -> dict[str, Path] | None:
+    """The files of the cache that an object is, as far as their names say; None where one is lacking.
+
+    Path in the folder that it is -> file; a file's own path is empty.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with repository(folder) as (repo, _):
+        cache = repo.cache.local
+        own = Path(cache.oid_to_path(digest))
+        if not digest.endswith(".dir"):
+            return {"": own} if own.is_file() else None
+        found = {name: Path(cache.oid_to_path(md5)) for name, md5 in _members(own).items()}
+        return found if found and all(file.is_file() for file in found.values()) else None
+
+
+def fetch_object(folder: Path, digest: str, remote: str | None) -> None:
+    """Have an object come from a remote into the cache, whatever dvc.lock says; it may not have it.
+
+    Raises:
+        UserError: there is no remote, or it cannot be reached.
+    """
+    with repository(folder) as (repo, _), at_remote(folder), told(folder) as heard:
+        done = repo.cloud.pull([HashInfo("md5", digest)], remote=remote)
+        if done.failed and not heard.only_lacking():
+            raise transfer(DownloadError(len(done.failed)), heard, folder)
 
 
 def obtainable(folder: Path, digest: str) -> bool:

@@ -69,11 +69,11 @@ class Tracker:
     def __init__(self, uri: str, folder: Path) -> None:
         self.uri = uri
         self.folder = folder
-        with _trouble():
+        with trouble():
             if file := _sqlite_file(uri):
                 create_store(file)
         self.probe()
-        with _trouble():
+        with trouble():
             self.client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._experiments: dict[str, str] = {}
 
@@ -84,7 +84,7 @@ class Tracker:
             TrackingError: it is locked, or no database.
         """
         if file := _sqlite_file(self.uri):
-            with _trouble(), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
+            with trouble(), closing(sqlite3.connect(file, timeout=LOCKED)) as database:
                 database.execute("BEGIN IMMEDIATE")
                 database.rollback()
 
@@ -95,7 +95,7 @@ class Tracker:
             TrackingError: there is none to be had.
         """
         if name not in self._experiments:
-            with _trouble():
+            with trouble():
                 known = self.client.get_experiment_by_name(name)
                 if known is not None and known.lifecycle_stage != "active":
                     raise TrackingError(f"the experiment {name} was deleted there")
@@ -111,7 +111,7 @@ class Tracker:
 
     def exists(self, run_id: str) -> bool:
         """Whether a run that was sent is still there, be it in the bin."""
-        with _trouble():
+        with trouble():
             try:
                 self.client.get_run(run_id)
             except MlflowException as error:
@@ -137,7 +137,7 @@ class Tracker:
     def _search(self, experiment: str, wanted: str) -> Iterator[Run]:
         place, token = [self.experiment(experiment)], None
         while True:
-            with _trouble():
+            with trouble():
                 page = self.client.search_runs(place, wanted, ViewType.ALL, 1000, page_token=token)
             yield from page
             token = page.token
@@ -168,7 +168,7 @@ class Tracker:
             TrackingError: the server does not answer, or refuses everything.
             RefusedError: the server refuses this run.
         """
-        with _trouble():
+        with trouble():
             place = self.experiment(run.experiment)
             artifacts = None
             if existing is None:
@@ -193,7 +193,7 @@ class Tracker:
 
     def end(self, run_id: str, status: str, end: int) -> None:
         """End a run that others are nested in."""
-        with _trouble():
+        with trouble():
             self.client.set_terminated(run_id, status, end)
 
     def _create(self, place: str, run: tracked.Run, parent: str | None) -> tuple[str, str]:
@@ -340,7 +340,7 @@ def _stage(folder: Path, files: Mapping[str, Path], whole: str | None) -> None:
 
 
 @contextmanager
-def _trouble() -> Iterator[None]:
+def trouble() -> Iterator[None]:
     """Every exception as one of two: the server is the trouble, or one run that it refuses."""
     try:
         yield

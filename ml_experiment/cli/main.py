@@ -15,6 +15,7 @@ from ml_experiment import __version__
 from ml_experiment.cli import arguments
 from ml_experiment.cli.data import add as add_data
 from ml_experiment.cli.environments import add as add_environments
+from ml_experiment.cli.models import add as add_models
 
 EPILOG = """\
 examples:
@@ -86,6 +87,7 @@ def parser() -> argparse.ArgumentParser:
     _studies(commands)
     add_data(commands)
     add_environments(commands)
+    add_models(commands)
     _lineage(commands)
     _runs(commands)
     _track(commands)
@@ -106,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if options.command in TRACKING:
         from ml_experiment.cli import tracking as commands
+    elif options.command == "models":
+        from ml_experiment.cli import models as commands  # type: ignore[no-redef]
     elif options.command in DATA or getattr(options, "remote", None) is not None:
         from ml_experiment.cli import data as commands  # type: ignore[no-redef]
     elif options.command == "env":

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ml_experiment import checked, dvclock, rawdata, stages, staleness, times, travelling
+from ml_experiment import (
+    checked,
+    dvclock,
+    promoted,
+    rawdata,
+    stages,
+    staleness,
+    times,
+    travelling,
+)
 from ml_experiment.errors import UserError
 from ml_experiment.hashing import of_path
 from ml_experiment.plan import Plan
@@ -109,14 +118,17 @@ def compare(plan: Plan, remote: str | None) -> Compared:
 
 
 def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
-    """Send what DVC's cache has of these outputs, or all.
+    """Send what DVC's cache has of these outputs, or all; then promoted models too.
 
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
     from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
 
-    return Pushed(*dvc.push(plan.folder, targets, remote))
+    count, nowhere = dvc.push(plan.folder, targets, remote)
+    if not targets and (models := {version.hash for version in promoted.read(plan.folder)}):
+        count += dvc.push_objects(plan.folder, sorted(models), remote)
+    return Pushed(count, nowhere)
 
 
 def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:

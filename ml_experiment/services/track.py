@@ -9,18 +9,21 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import ledger, metrics, records, tracked, tracking
+from ml_experiment import ledger, metrics, modelfiles, modelrecords, records, tracked, tracking
 from ml_experiment.adapters.mlflow import MODEL_BYTES, RefusedError, Tracker, TrackingError
+from ml_experiment.adapters.mlflow_registry import Registry
 from ml_experiment.digests import Digests, stat_of
 from ml_experiment.errors import MLExperimentError
+from ml_experiment.hashing import of_path
 from ml_experiment.plan import STATE
 from ml_experiment.records import Line
+from ml_experiment.versions import Version
 
 ARTIFACT_BYTES = 1_000_000  # outputs up to this size are sent as artifacts
 ARTIFACT_FILES = 100  # of a folder
@@ -34,11 +37,13 @@ class Sender:
         folder: the workspace.
         uri: the server.
         heard: called after each record that was sent.
+        also: versions of models that belong into the registry besides those that records name.
     """
 
     folder: Path
     uri: str
     heard: Callable[[], None] = lambda: None
+    also: Sequence[Version] = ()
     refused: dict[str, str] = field(default_factory=dict)  # job -> why
     pending: dict[str, Line] = field(default_factory=dict)  # by id
     sent: list[str] = field(default_factory=list)  # runs of Snakemake, one for each record
@@ -48,6 +53,7 @@ class Sender:
     _makers: dict[tuple[str, str], str] = field(default_factory=dict)
     _runs: dict[str, Line] = field(default_factory=dict)
     _tracker: Tracker | None = None
+    _models: bool = False  # whether a record that was read names a model
     _checked: bool = False  # whether the server still has what it was sent
 
     def __post_init__(self) -> None:
@@ -78,6 +84,7 @@ class Sender:
         for path, entry in record["outputs"].items():
             if entry["hash"]:
                 self._makers[path, entry["hash"]] = identity
+        self._models = self._models or bool(record.get("models"))
         details = self._details.pop(identity, {})
         if f"record:{identity}" not in self._book.sent:
             self.pending[identity] = {**record, **details}
@@ -111,6 +118,12 @@ class Sender:
                 del self.pending[identity]
                 self.heard()
             self._end(tracker)
+            self._register(tracker)
+
+    def registry(self) -> Registry:
+        """The registry of the server, once something was sent to it."""
+        assert self._tracker is not None
+        return Registry(self._tracker)
 
     def _wait(self) -> None:
         """Another process is sending."""
@@ -180,6 +193,28 @@ class Sender:
                 with suppress(RefusedError):  # somebody has deleted it
                     tracker.end(book.sent[part], run.status, run.end or run.start)
             book.complete(f"{key}:ended", book.sent[key])
+
+    def _register(self, tracker: Tracker) -> None:
+        """Add the versions of models that the registry has not got; the same bytes are one version."""
+        if not self._models and not self.also:
+            return
+        recorded = modelrecords.recorded(self.folder) if self._models else []
+        versions = {version.key: version for version in [*self.also, *recorded]}
+        registry, known = Registry(tracker), dict[str, list[Version]]()
+        for version in sorted(versions.values(), key=lambda each: str(each.facts.get("made"))):
+            key = ledger.model(version.name, version.hash)
+            if key in self._book.sent:
+                continue
+            try:
+                there = known.setdefault(version.name, registry.versions(version.name))
+                run = self._book.sent.get(f"record:{version.facts.get('record')}")
+                number = registry.register(_described(self.folder, version), run, there)
+            except RefusedError as error:
+                self.refused[f"the model {version.name}"] = str(error)
+                continue
+            self._book.complete(key, str(number))
+            known.pop(version.name)
+        self._models = False
 
     def _meet(self, tracker: Tracker, experiment: str) -> None:
         """What a server has of an experiment that the ledger does not know of: asked once."""
@@ -255,6 +290,22 @@ def _files(
             name = Path(path).name
             files[name if name not in files else path] = file
     return files, logged
+
+
+def _described(folder: Path, version: Version) -> Version:
+    """With format and framework, where its file is still what was recorded."""
+    path = str(version.facts["path"])
+    before = stat_of(version.entry) if version.entry else None
+    try:
+        same = before is not None and Digests(folder).stat(path) == before
+        # another inode: DVC may have put a link there meanwhile
+        if not same and of_path(folder / path) != version.hash:
+            return version
+        found = modelfiles.describe(folder / path)
+    except OSError:
+        return version
+    more = {"format": found.format, "framework": found.framework}
+    return replace(version, facts={**version.facts, **{k: v for k, v in more.items() if v}})
 
 
 def track(folder: Path, uri: str, heard: Callable[[Sender], None]) -> Sender:
