@@ -189,7 +189,9 @@ def warm_up(plan: Plan, job: Job) -> str | None:
     boot = _boot(plan, job)
     if "warm" not in boot:
         return None
-    return f"{_prefix(boot, plan.experiment.seed, {})} exec bash -c 'warm_up python'"
+    contained = containers.of_job(plan, job)
+    word = "" if contained else "exec "
+    return f"{_prefix(boot, plan.experiment.seed, {}, contained)} {word}bash -c 'warm_up python'"
 
 
 def _boot(plan: Plan, job: Job) -> dict[str, Any]:
@@ -203,9 +205,10 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
         "stream": plan.stream(job.step),
         "threads": job.case.work.threads,
     }
-    contained = containers.image(plan, job.case.work.environment)
-    if job.step.step.seeding == "full" and plan.is_many(job.step) and not contained:
-        boot["warm"] = of_text(canonical(dict(job.case.code.files)))[:12]
+    if job.step.step.seeding == "full" and plan.is_many(job.step):
+        image = containers.image(plan, job.case.work.environment)
+        code = {**job.case.code.files, **({"": image} if image else {})}  # another Python in each
+        boot["warm"] = of_text(canonical(code))[:12]
     return boot
 
 

@@ -6,32 +6,38 @@
 _boot=${BASH_SOURCE[0]%/*}
 
 in_container() {
-  local image=$1 threads=$2 hashseed=$3 name cpus total words=()
+  local image=$1 threads=$2 hashseed=$3 name cpus total options names=() status
   shift 3
-  while [ "$1" != -- ]; do
-    if [ "$1" = --gpus ]; then
-      _devices
-    else
-      words+=("$1")
-    fi
-    shift
-  done
-  shift
   read -r _ total _ < /proc/meminfo # half of it, as everywhere but in a container, where loaders of data fail
   cpus=$(getconf _NPROCESSORS_ONLN)
   if [ "$threads" -lt "$cpus" ]; then cpus=$threads; fi # the engine refuses more than there are
+  options=(--rm --init --pull never --log-driver none
+    --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges
+    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}"
+    --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly"
+    --shm-size "$((total / 2))k"
+    --env HOME=/tmp --env USER=user --env LOGNAME=user)
+  while [ "$1" != -- ]; do
+    case $1 in
+      --gpus) _devices ;;
+      --env) names+=("$2") && shift ;;
+      *) options+=("$1") ;;
+    esac
+    shift
+  done
+  shift
   for name in $(compgen -e ML_EXPERIMENT_); do
     case $name in
       ML_EXPERIMENT_RUN | ML_EXPERIMENT_CONTAINERS | ML_EXPERIMENT_WARM | ML_EXPERIMENT_BASH_ENV) ;;
-      *) words+=(--env "$name") ;;
+      *) names+=("$name") ;;
     esac
   done
-  docker run --rm --init --pull never --log-driver none \
-    --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges \
-    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}" \
-    --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly" \
-    --shm-size "$((total / 2))k" \
-    --env HOME=/tmp --env USER=user --env LOGNAME=user "${words[@]}" \
+  if [ -n "${ML_EXPERIMENT_WARM:-}" ] && [[ ${ML_EXPERIMENT_BOOT:-} == *'"warm":"'* ]]; then
+    . "$_boot/kept.sh"
+    if _kept "$@"; then return "$status"; fi
+  fi
+  for name in "${names[@]}"; do options+=(--env "$name"); done
+  docker run "${options[@]}" \
     --entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"' \
     "$_boot/env.sh" "$threads" "$hashseed" "$@"
 }
@@ -39,8 +45,8 @@ in_container() {
 # The devices that this job has been given, which are numbered anew in there; else all.
 _devices() {
   case ${CUDA_VISIBLE_DEVICES-all} in
-    all) words+=(--gpus all) ;;
+    all) options+=(--gpus all) ;;
     '' | -1 | NoDevFiles) ;;
-    *) words+=(--gpus "\"device=$CUDA_VISIBLE_DEVICES\"") ;;
+    *) options+=(--gpus "\"device=$CUDA_VISIBLE_DEVICES\"") ;;
   esac
 }
