@@ -68,8 +68,10 @@ _kept_slot() {
   slot=$folder/$me
   learned=$(readlink -f "$ML_EXPERIMENT_WARM/learned")
   : >> "$ML_EXPERIMENT_WARM/reasons"
-  mkdir -p "$folder" && mkdir "$slot" && ln -s "$learned" "$slot/learned" \
-    && ln "$ML_EXPERIMENT_WARM/alive" "$ML_EXPERIMENT_WARM/reasons" "$slot" || return 1
+  mkdir -p "$folder" && mkdir "$slot" || return 1 # the number of a process may come again
+  ln -s "$learned" "$slot/learned" \
+    && ln "$ML_EXPERIMENT_WARM/alive" "$ML_EXPERIMENT_WARM/reasons" "$slot" \
+    || { rm -rf "$slot" && return 1; }
   setsid bash -c 'slot=$1; shift; docker "$@"; echo $? > "$slot/ended"; rm -f "$slot/idle"' \
     bash "$slot" run "${options[@]}" \
     --mount "type=bind,\"source=$slot\",target=/run/ml-experiment" \
