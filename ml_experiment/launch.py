@@ -190,8 +190,10 @@ def warm_up(plan: Plan, job: Job) -> str | None:
     boot = _boot(plan, job)
     if "warm" not in boot:
         return None
-    python = _python(plan, job.case.work.environment)
-    return f"{_prefix(boot, plan.experiment.seed, {}, python)} exec bash -c 'warm_up python'"
+    chosen = job.case.work.environment
+    contained = containers.of_job(plan, job)
+    prefix = _prefix(boot, plan.experiment.seed, {}, _python(plan, chosen), contained)
+    return f"{prefix} {'' if contained else 'exec '}bash -c 'warm_up python'"
 
 
 def _boot(plan: Plan, job: Job) -> dict[str, Any]:
@@ -206,9 +208,10 @@ def _boot(plan: Plan, job: Job) -> dict[str, Any]:
         "threads": job.case.work.threads,
     }
     chosen = job.case.work.environment
-    elsewhere = containers.image(plan, chosen) or containers.by_snakemake(plan, chosen)
-    if job.step.step.seeding == "full" and plan.is_many(job.step) and not elsewhere:
-        own = plan.pythons.get(chosen or "")  # what it imports may be elsewhere
+    deployed = containers.by_snakemake(plan, chosen)
+    if job.step.step.seeding == "full" and plan.is_many(job.step) and not deployed:
+        # Another Python in each: what it imports may be elsewhere.
+        own = containers.image(plan, chosen) or plan.pythons.get(chosen or "")
         made_of = [dict(job.case.code.files), own] if own else dict(job.case.code.files)
         boot["warm"] = of_text(canonical(made_of))[:12]
     return boot

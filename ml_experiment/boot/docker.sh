@@ -6,41 +6,46 @@
 _boot=${BASH_SOURCE[0]%/*}
 
 in_container() {
-  local image=$1 threads=$2 hashseed=$3 name cpus total registry='' words=()
+  local image=$1 threads=$2 hashseed=$3 name cpus total registry='' options names=() status
   shift 3
-  while [ "$1" != -- ]; do
-    if [ "$1" = --gpus ]; then
-      _devices
-    elif [ "$1" = --registry ]; then
-      registry=$2
-      shift
-    else
-      words+=("$1")
-    fi
-    shift
-  done
-  shift
   read -r _ total _ < /proc/meminfo # half of it, as everywhere but in a container, where loaders of data fail
   cpus=$(getconf _NPROCESSORS_ONLN)
   if [ "$threads" -lt "$cpus" ]; then cpus=$threads; fi # the engine refuses more than there are
-  for name in $(compgen -e ML_EXPERIMENT_); do
-    case $name in
-      ML_EXPERIMENT_RUN | ML_EXPERIMENT_CONTAINERS | ML_EXPERIMENT_WARM | ML_EXPERIMENT_BASH_ENV) ;;
-      *) words+=(--env "$name") ;;
-    esac
-  done
-  words=(--rm --init --pull never --log-driver none
+  options=(--rm --init --pull never --log-driver none
     --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges
     --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}"
     --label "ml-experiment.node=${ML_EXPERIMENT_NODE:-}"
     --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly"
     --shm-size "$((total / 2))k"
-    --env HOME=/tmp --env USER=user --env LOGNAME=user "${words[@]}"
-    --entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"'
-    "$_boot/env.sh" "$threads" "$hashseed" "$@")
+    --env HOME=/tmp --env USER=user --env LOGNAME=user)
+  while [ "$1" != -- ]; do
+    case $1 in
+      --gpus) _devices ;;
+      --registry) registry=$2 && shift ;;
+      --env) names+=("$2") && shift ;;
+      *) options+=("$1") ;;
+    esac
+    shift
+  done
+  shift
+  for name in $(compgen -e ML_EXPERIMENT_); do
+    case $name in
+      ML_EXPERIMENT_RUN | ML_EXPERIMENT_CONTAINERS | ML_EXPERIMENT_WARM | ML_EXPERIMENT_BASH_ENV) ;;
+      *) names+=("$name") ;;
+    esac
+  done
   if ! type -P docker > /dev/null; then
     _cannot "there is no Docker on $(uname -n)"
-  elif docker run "${words[@]}"; then
+    return
+  fi
+  if [ -n "${ML_EXPERIMENT_WARM:-}" ] && [[ ${ML_EXPERIMENT_BOOT:-} == *'"warm":"'* ]]; then
+    . "$_boot/kept.sh"
+    if _kept "$@"; then return "$status"; fi
+  fi
+  for name in "${names[@]}"; do options+=(--env "$name"); done
+  options+=(--entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"'
+    "$_boot/env.sh" "$threads" "$hashseed" "$@")
+  if docker run "${options[@]}"; then
     return 0
   else
     _not_run $?
@@ -57,7 +62,7 @@ _not_run() {
   elif ! docker pull --quiet "$registry" >&2; then
     _cannot "the Docker engine of $(uname -n) does not have the image and cannot fetch $registry"
   else
-    docker run "${words[@]}"
+    docker run "${options[@]}"
   fi
 }
 
@@ -70,8 +75,8 @@ _cannot() {
 # The devices that this job has been given, which are numbered anew in there; else all.
 _devices() {
   case ${CUDA_VISIBLE_DEVICES-all} in
-    all) words+=(--gpus all) ;;
+    all) options+=(--gpus all) ;;
     '' | -1 | NoDevFiles) ;;
-    *) words+=(--gpus "\"device=$CUDA_VISIBLE_DEVICES\"") ;;
+    *) options+=(--gpus "\"device=$CUDA_VISIBLE_DEVICES\"") ;;
   esac
 }

@@ -9,12 +9,15 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from ml_experiment import guard, marked
 
 LEARNED = Path(".ml_experiment/warm")
 KEPT = 50  # lists of imports, of as many versions of steps
+PATIENCE = 10.0  # seconds that kept containers have for ending
+PAUSE = 0.02
 
 # A shell that has devices: FOLDER/SHELL is this file, FOLDER/of/SHELL the shell itself.
 SHELL = """\
@@ -105,6 +108,7 @@ class Run:
             told = []
         if self._alive >= 0:
             os.close(self._alive)
+        self._wait_for_containers()
         assert self._guard.stdin is not None
         try:
             self._guard.stdin.write(b"" if kill else b"done")
@@ -116,3 +120,10 @@ class Run:
         except subprocess.TimeoutExpired:
             self._guard.kill()
         return sorted(set(told))
+
+    def _wait_for_containers(self) -> None:
+        """Each has a folder (boot/kept.sh), and a file in it once it has ended."""
+        until = time.monotonic() + PATIENCE
+        for container in self.folder.glob("kept/*/*"):
+            while not (container / "ended").exists() and time.monotonic() < until:
+                time.sleep(PAUSE)

@@ -253,6 +253,128 @@ def test_a_trial_that_fails_is_a_result_and_one_that_cannot_start_is_none(
     assert [status["state"] for status in known] == ["complete", "complete"]
 
 
+KEPT = """\
+name: kept
+seed: 3
+environment: base
+runtime: docker
+steps:
+  fit:
+    call: fit:fit
+    outputs: {model: model.txt}
+    metrics: metrics.json
+    env: [TOKEN]
+studies:
+  tune:
+    step: fit
+    space: {x: {float: [0, 1]}}
+    objectives: {score: minimize}
+    sampler: random
+    trials: 9
+    window: 3
+"""
+# Each leaves a file and a process, and looks for those of another.
+FIT = """\
+import glob
+import os
+import random
+import socket
+import subprocess
+from pathlib import Path
+
+
+def fit(model, x=0.5, trial=0):
+    commands = [Path(file).read_bytes() for file in glob.glob("/proc/[0-9]*/cmdline")]
+    left = [*Path("/tmp").glob("left*"), *Path("/dev/shm").glob("left*")]
+    subprocess.Popen(["setsid", "sleep", "600"])
+    Path("/tmp/left").mkdir()
+    Path("/dev/shm/left").touch()
+    served = b"warm.py" in Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    print("by", socket.gethostname(), "warm" if served else "cold")
+    kept = [name for name in os.environ if "WARM" in name or "LEARN" in name]
+    seen = (left, [c for c in commands if b"sleep" in c], kept, os.environ["TOKEN"], os.environ["HOME"])
+    print("seen", seen)
+    Path(model).write_text(f"{x} {random.random()} {seen}")
+    if trial == 5:
+        raise ValueError("no")
+    return {"score": (x - 0.3) ** 2}
+"""
+
+
+def boot_reports(project: Project) -> dict[str, dict[str, Any]]:
+    """What the boot reports tell, but for where and when, by job."""
+    found = {}
+    for file in (project.folder / ".ml_experiment/boot").rglob("*.jsonl"):
+        told = json.loads(file.read_text().splitlines()[0])
+        del told["memory"], told["process"], told["platform"]["host"]
+        found[file.stem] = told
+    return found
+
+
+def test_a_kept_container_gives_the_bytes_of_one_for_each_job(
+    contained: Project, tmp_path: Path
+) -> None:
+    contained.write("Snakefile", ALL)
+    contained.write("experiment.yaml", KEPT)
+    contained.write("fit.py", FIT)
+    cold = contained.copy(tmp_path / "cold" / "p")
+    told = {}
+    for project, executor in ((cold, "local"), (contained, "forkserver")):
+        done = project.call(
+            "snakemake", "--cores", "2", "--verbose", "-e", executor, "tune", TOKEN="s3cret"
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert containers(project) == []  # when Snakemake has ended, not some time later
+        assert "started cold" not in done.stderr + done.stdout
+        logs = sorted((project.folder / "logs/tune").glob("trial-*.log"))
+        texts = [file.read_text() for file in logs]
+        assert [("Traceback" in t, "warm.py" in t) for t in texts] == [
+            (n == 5, False) for n in range(9)
+        ]
+        assert all("seen ([], [], [], 's3cret', '/tmp')" in text for text in texts)
+        told[executor] = [
+            line.split()[1:] for t in texts for line in t.splitlines() if line.startswith("by ")
+        ]
+    assert len({host for host, _ in told["local"]}) == 9
+    assert {how for _, how in told["local"]} == {"cold"}
+    assert len({host for host, _ in told["forkserver"]}) <= 3  # one of each core, and the first
+    assert sum(how == "warm" for _, how in told["forkserver"]) >= 6
+    assert {p: d for p, d in contained.files().items() if "view" not in p} == {
+        p: d for p, d in cold.files().items() if "view" not in p
+    }
+    reports = [boot_reports(project) for project in (cold, contained)]
+    assert reports[0].keys() == reports[1].keys()
+    differ = [
+        (name, key, told, reports[1][name].get(key))
+        for name, report in sorted(reports[0].items())
+        for key, told in report.items()
+        if told != reports[1][name].get(key)
+    ]
+    assert differ == []
+
+
+def test_what_cannot_go_to_a_kept_container_starts_one_of_its_own(contained: Project) -> None:
+    contained.write("Snakefile", ALL)
+    contained.write("experiment.yaml", KEPT.replace("trials: 9", "trials: 2"))
+    contained.write("fit.py", FIT)
+    contained.write("outside.sh", 'exec 3>&1; docker "$@"')
+    stand_in = contained.folder.parent / "bin/docker"
+    stand_in.parent.mkdir()
+    real = shutil.which("docker")
+    stand_in.write_text(
+        f'#!/bin/sh\ncase "$*" in *kept.py*) echo "no room" >&2; exit 125;; esac\nexec {real} "$@"\n'
+    )
+    stand_in.chmod(0o755)
+    path = f"{stand_in.parent}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = [sys.executable, "-m", "snakemake", "--cores", "2", "--verbose", "tune"]
+    done = subprocess.run(
+        words, cwd=contained.folder, env={**os.environ, "PATH": path, "TOKEN": "t"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "started cold, because no container could be kept: no room" in done.stderr
+
+
 WAITING = """\
 name: waiting
 environment: base
@@ -266,13 +388,18 @@ steps:
 WAIT = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\ntime.sleep(600)\n"
 
 
-@pytest.mark.parametrize("executor", ["forkserver", "local"])
-def test_a_run_that_is_killed_leaves_no_container(executor: str, contained: Project) -> None:
+@pytest.mark.parametrize(
+    ("executor", "kept"), [("forkserver", False), ("forkserver", True), ("local", False)]
+)
+def test_a_run_that_is_killed_leaves_no_container(
+    executor: str, kept: bool, contained: Project
+) -> None:
     contained.write("Snakefile", ALL)
-    contained.write("experiment.yaml", WAITING)
+    several = WAITING.replace("seeding: none", "replicates: 2")
+    contained.write("experiment.yaml", several if kept else WAITING)
     contained.write("wait.py", WAIT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    out = contained.folder / "results/wait/x.txt"
+    out = contained.folder / "results/wait" / ("seed-0/x.txt" if kept else "x.txt")
     with subprocess.Popen(
         ["snakemake", "--cores", "1", "--executor", executor], cwd=contained.folder,
         env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -283,12 +410,14 @@ def test_a_run_that_is_killed_leaves_no_container(executor: str, contained: Proj
     wait_for("the container to be gone", lambda: containers(contained) == [])
 
 
-def test_an_interrupted_run_leaves_none_either(contained: Project) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_an_interrupted_run_leaves_none_either(kept: bool, contained: Project) -> None:
     contained.write("Snakefile", ALL)
-    contained.write("experiment.yaml", WAITING)
+    several = WAITING.replace("seeding: none", "replicates: 2")
+    contained.write("experiment.yaml", several if kept else WAITING)
     contained.write("wait.py", WAIT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    out = contained.folder / "results/wait/x.txt"
+    out = contained.folder / "results/wait" / ("seed-0/x.txt" if kept else "x.txt")
     with subprocess.Popen(
         ["snakemake", "--cores", "1"], cwd=contained.folder, env={**os.environ, "PATH": path},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
