@@ -17,7 +17,8 @@ from tests.e2e.project import Project
 SMOKE = ("--config", "variant=smoke")
 RESULTS = "results-smoke"
 STUDY = f"{RESULTS}/tune/best.json"  # a cold job takes seconds: what is made on the host is no more
-WAYS = {"cold": ("-e", "local", STUDY)}  # how jobs are started in their containers, and which
+# How jobs are started in their containers, and which.
+WAYS = {"cold": ("-e", "local", STUDY), "warm": ("-e", "forkserver", STUDY)}
 
 
 @pytest.fixture(scope="module")
