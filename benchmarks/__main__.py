@@ -6,6 +6,7 @@ import sys
 
 import boot
 import cli
+import containers
 import data
 import executors
 import hashes
@@ -18,5 +19,18 @@ import tracking
 from bench import main
 
 if __name__ == "__main__":
-    modules = (steps, plan, studies, executors, status, lineage, tracking, data, hashes, boot, cli)
+    modules = (
+        steps,
+        plan,
+        studies,
+        executors,
+        status,
+        lineage,
+        tracking,
+        data,
+        hashes,
+        boot,
+        cli,
+        containers,
+    )
     sys.exit(main(*((module.__name__, module.measure) for module in modules)))
