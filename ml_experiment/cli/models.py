@@ -193,11 +193,12 @@ def _contents(found: Any) -> Iterator[str]:
 
 
 def _get(options: argparse.Namespace, loaded: Models) -> int:
+    from ml_experiment.services import modelbytes
     from ml_experiment.services import models as service
 
     version = service.find(loaded, options.model)
     out = Path(options.out) if options.out else None
-    done = service.get(loaded.plan, version, out, options.remote, force=options.force)
+    done = modelbytes.get(loaded.plan, version, out, options.remote, force=options.force)
     if options.json:
         print(
             json.dumps({**done._asdict(), "hash": version.hash, "model": version.shown}, indent=1)

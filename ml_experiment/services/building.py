@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ml_experiment import atomic, dockerfiles, environments
+from ml_experiment import atomic, contents, dockerfiles, environments
 from ml_experiment.adapters import pip
 from ml_experiment.adapters.docker import Engine, Image
 from ml_experiment.dockerfiles import PINNED, PREFIX, WHEELS
@@ -191,11 +191,11 @@ def build(
     say("comparing it with the image that is locked")
     there = engine.image(known.image) is not None
     files = (
-        environments.file_differences(engine.files(known.image), engine.files(image.id))
+        contents.file_differences(engine.files(known.image), engine.files(image.id))
         if there
         else None
     )
-    packages = environments.package_differences(known.packages, made.packages)
+    packages = contents.package_differences(known.packages, made.packages)
     if accept:
         environments.write(workspace, name, made)
     return Built(made, again=True, same=False, packages=packages, files=files, written=accept)
@@ -284,5 +284,5 @@ def _fetch(wanted: Declared, engine: Engine, base: Image, target: Path, say: Say
 
 def _packages(engine: Engine, image: Image) -> dict[str, dict[str, str]]:
     """What is in an image. One without a shell has no packages that could be asked for."""
-    status, listing = engine.run(image.id, ["sh", "-c", environments.LISTING])
-    return environments.packages(listing) if status == 0 else {}
+    status, listing = engine.run(image.id, ["sh", "-c", contents.LISTING])
+    return contents.packages(listing) if status == 0 else {}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_experiment import environments
+from ml_experiment import contents, environments
 from ml_experiment.adapters.docker import Engine
 from ml_experiment.errors import UserError
 from ml_experiment.services import building
@@ -184,7 +184,7 @@ def test_what_has_changed_is_locked_again(engine: Engine, tmp_path: Path) -> Non
     assert "requirements.txt changed" in service.check(place, ["x"], engine)[0].what
     second = build(place, engine).lock
     assert second.packages["python"]["two"] == "2.0"
-    assert environments.package_differences(first.packages, second.packages) == [
+    assert contents.package_differences(first.packages, second.packages) == [
         "python two: 1.5 → 2.0"
     ]
 
