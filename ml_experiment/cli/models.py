@@ -62,11 +62,10 @@ def models(options: argparse.Namespace) -> int:
 
 def _list(options: argparse.Namespace, loaded: Models) -> int:
     from ml_experiment.cli.tracking import columns
-    from ml_experiment.services import models as service
 
     if options.json:
         every = [each for there in loaded.versions.values() for each in there]
-        print(json.dumps([service.data(loaded, each) for each in every], indent=1))
+        print(json.dumps([_data(loaded, each) for each in every], indent=1))
         return 0
     for name, there in loaded.versions.items():
         model = next((each for each in reversed(there) if each.facts.get("description")), None)
@@ -110,7 +109,7 @@ def _show(options: argparse.Namespace, loaded: Models) -> int:
         if found is not None:
             file = {**vars(found), "runs_code": found.runs_code}
         known = {"where": where, "measured": [each._asdict() for each in measured], "file": file}
-        print(json.dumps({**service.data(loaded, version), **known}, indent=1))
+        print(json.dumps({**_data(loaded, version), **known}, indent=1))
         return 0
     facts = version.facts
     print(" · ".join([version.shown, *_marks(loaded, version)]))
@@ -259,6 +258,20 @@ def _differences(one: Version, other: Version, found: Difference) -> Iterator[st
         yield f"  … and {len(found.parts) - FEW} more parts"
     if found.remark:
         yield f"  {found.remark}"
+
+
+def _data(models: Models, version: Version) -> dict[str, Any]:
+    """A version as data for a program."""
+    from ml_experiment.services.models import MEASURED
+
+    return {
+        "name": version.name,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "hash": version.hash,
+        "current": models.current.get(version.name) == version.hash,
+        **{key: value for key, value in sorted(version.facts.items()) if key != MEASURED},
+    }
 
 
 _ACTIONS = {"diff": _diff, "get": _get, "list": _list, "promote": _promote, "show": _show}

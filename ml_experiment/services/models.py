@@ -270,15 +270,3 @@ def raw(plan: Plan, version: Version) -> dict[str, str]:
         for file in node.inputs
         if lineage.RAW in file.notes
     }
-
-
-def data(models: Models, version: Version) -> dict[str, Any]:
-    """A version as data for a program."""
-    return {
-        "name": version.name,
-        "version": version.number,
-        "aliases": list(version.aliases),
-        "hash": version.hash,
-        "current": models.current.get(version.name) == version.hash,
-        **{key: value for key, value in sorted(version.facts.items()) if key != MEASURED},
-    }
