@@ -388,6 +388,11 @@ steps:
 WAIT = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('here', flush=True)\ntime.sleep(600)\n"
 
 
+def begun(project: Project, pattern: str) -> bool:
+    made = (project.folder / "results/wait").glob(pattern)
+    return any(file.read_text() == "here\n" for file in made)
+
+
 @pytest.mark.parametrize(
     ("executor", "kept"), [("forkserver", False), ("forkserver", True), ("local", False)]
 )
@@ -399,12 +404,12 @@ def test_a_run_that_is_killed_leaves_no_container(
     contained.write("experiment.yaml", several if kept else WAITING)
     contained.write("wait.py", WAIT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    out = contained.folder / "results/wait" / ("seed-0/x.txt" if kept else "x.txt")
+    pattern = "seed-*/x.txt" if kept else "x.txt"  # whichever Snakemake has chosen first
     with subprocess.Popen(
         ["snakemake", "--cores", "1", "--executor", executor], cwd=contained.folder,
         env={**os.environ, "PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as run:  # fmt: skip
-        wait_for("the job to begin", lambda: out.exists() and out.read_text() == "here\n")
+        wait_for("the job to begin", lambda: begun(contained, pattern))
         assert len(containers(contained)) == 1
         run.kill()
     wait_for("the container to be gone", lambda: containers(contained) == [])
@@ -417,12 +422,12 @@ def test_an_interrupted_run_leaves_none_either(kept: bool, contained: Project) -
     contained.write("experiment.yaml", several if kept else WAITING)
     contained.write("wait.py", WAIT)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    out = contained.folder / "results/wait" / ("seed-0/x.txt" if kept else "x.txt")
+    pattern = "seed-*/x.txt" if kept else "x.txt"  # whichever Snakemake has chosen first
     with subprocess.Popen(
         ["snakemake", "--cores", "1"], cwd=contained.folder, env={**os.environ, "PATH": path},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ) as run:  # fmt: skip
-        wait_for("the job to begin", lambda: out.exists() and out.read_text() == "here\n")
+        wait_for("the job to begin", lambda: begun(contained, pattern))
         os.killpg(run.pid, signal.SIGINT)
         run.wait(60)
     wait_for("the container to be gone", lambda: containers(contained) == [])
