@@ -280,11 +280,28 @@ def add(commands: object) -> None:
         "ml-experiment env export sklearn",
     )
     actions = top.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action in (
+        _add_list,
+        _add_lock,
+        _add_build,
+        _add_check,
+        _add_shell,
+        _add_launcher,
+        _add_pulled,
+        _add_export,
+    ):
+        action(actions)
+
+
+def _add_list(actions: object) -> None:
     listed = arguments.command_of(
         actions, "list", "say which environments there are", "ml-experiment env list --json"
     )
     listed.epilog = f"{listed.epilog}{JSON}"
     listed.add_argument("--json", action="store_true", help="a list as JSON, see below")
+
+
+def _add_lock(actions: object) -> None:
     lock = arguments.command_of(
         actions, "lock", "pin base images by digest, and Python's packages with their hashes; nothing is built",
         "ml-experiment env lock sklearn",
@@ -292,6 +309,9 @@ def add(commands: object) -> None:
     )  # fmt: skip
     _named(lock)
     _host(lock, "pin packages for this machine's Python; no engine is asked")
+
+
+def _add_build(actions: object) -> None:
     build = arguments.command_of(
         actions, "build", "have the images: build them from their locks, or fetch them; exit code 1 if "
         "one is not what its lock says",
@@ -305,6 +325,9 @@ def add(commands: object) -> None:
         "--again", action="store_true", help="also what is there, and compare the two"
     )
     build.add_argument("--accept", action="store_true", help="write another image into image.lock")
+
+
+def _add_check(actions: object) -> None:
     check = arguments.command_of(
         actions, "check", "say what keeps jobs from running in their images; exit code 1 then",
         "ml-experiment env check sklearn",
@@ -313,6 +336,9 @@ def add(commands: object) -> None:
     _named(check)
     _host(check, "whether virtual environments are made, and are what is locked")
     check.add_argument("--json", action="store_true", help="a list as JSON, see below")
+
+
+def _add_shell(actions: object) -> None:
     shell = arguments.command_of(
         actions, "shell", "a shell, or a program, in an image, as a job has it",
         "ml-experiment env shell sklearn",
@@ -321,17 +347,26 @@ def add(commands: object) -> None:
     shell.add_argument("name", metavar="NAME", help="an environment")
     _host(shell, "with the Python that jobs have on this machine, without an image")
     shell.add_argument("--network", action="store_true", help="with this machine's network")
+
+
+def _add_launcher(actions: object) -> None:
     arguments.command_of(
         actions, "launcher", "print the folder of a program `apptainer` that runs Docker in its place, for any "
         "workflow whose rules have `container:`",
         'PATH="$(ml-experiment env launcher):$PATH" snakemake --cores 4 --sdm apptainer',
     )  # fmt: skip
+
+
+def _add_pulled(actions: object) -> None:
     pulled = arguments.command_of(
         actions, "pulled", "say which images Snakemake has pulled here for `container:`, where Docker runs them",
         "ml-experiment env pulled",
     )  # fmt: skip
     pulled.epilog = f"{pulled.epilog}{JSON}"
     pulled.add_argument("--json", action="store_true", help="a list as JSON, see below")
+
+
+def _add_export(actions: object) -> None:
     export = arguments.command_of(
         actions, "export", "write an image as a file for `docker load`",
         "ml-experiment env export sklearn",

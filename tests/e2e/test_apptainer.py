@@ -15,10 +15,9 @@ from typing import Any
 import pytest
 
 from ml_experiment import environments, records
-from ml_experiment.adapters.docker import Engine
 from ml_experiment.environments import Lock
-from ml_experiment.services import building
 from tests.docker_engine import BASE
+from tests.e2e import imaged
 from tests.e2e.project import REPOSITORY, Make, Project, scaffold
 
 EXPERIMENT = """\
@@ -90,9 +89,7 @@ FILES = {
 @pytest.fixture(scope="module")
 def locked(docker: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = scaffold(tmp_path_factory.mktemp("locked") / "p", FILES)
-    engine, said = Engine(docker), list[str]()
-    building.build(project.folder, "base", engine, said.append)
-    engine.close()
+    imaged.build(project.folder, docker)
     return project
 
 

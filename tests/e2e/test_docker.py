@@ -17,9 +17,8 @@ from typing import Any
 import pytest
 
 from ml_experiment import records
-from ml_experiment.adapters.docker import Engine
-from ml_experiment.services import building
 from tests.docker_engine import BASE
+from tests.e2e import imaged
 from tests.e2e.project import REPOSITORY, Project, scaffold
 
 EXPERIMENT = """\
@@ -113,9 +112,7 @@ FILES = {
 def locked(docker: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project with the image of its environment, before any run. To be copied."""
     project = scaffold(tmp_path_factory.mktemp("locked") / "p", FILES)
-    engine, said = Engine(docker), list[str]()
-    building.build(project.folder, "base", engine, said.append)
-    engine.close()
+    imaged.build(project.folder, docker)
     return project
 
 

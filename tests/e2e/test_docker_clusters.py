@@ -14,9 +14,9 @@ import pytest
 from ml_experiment import environments, guard, launch, records
 from ml_experiment.adapters.docker import Engine
 from ml_experiment.environments import Lock
-from ml_experiment.services import building
 from tests import registry
 from tests.docker_engine import BASE
+from tests.e2e import imaged
 from tests.e2e.project import Project
 from tests.e2e.test_clusters import SLURM, project, slurm_cluster, two_nodes
 
@@ -65,9 +65,7 @@ def contained(
     made.write("make.py", MAKE)
     made.write("envs/base/Dockerfile", f"FROM {BASE}\nRUN ln -sf python3 /usr/bin/python\n")
     made.write("envs/gone/image.yaml", "image: gone:1\n")
-    engine = Engine(docker)
-    building.build(made.folder, "base", engine, lambda _: None)
-    engine.close()
+    imaged.build(made.folder, docker)
     sources = environments.declared(made.folder, "gone").sources()
     lock = Lock({"gone:1": GONE}, "linux/amd64", sources, GONE, "gone:1")
     environments.write(made.folder, "gone", lock)
