@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,6 @@ from ml_experiment.errors import ExperimentError
 FOLDER = ".dvc"
 PIPELINE, LOCK, ENDING = "dvc.yaml", "dvc.lock", ".dvc"
 CONFIGS = (f"{FOLDER}/config", f"{FOLDER}/config.local")
-DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 SCHEMA = "2.0"
 TEMPLATE = "${"
 
@@ -181,6 +179,6 @@ def _path(out: Mapping[str, Any]) -> str:
 def _digest(out: Mapping[str, Any]) -> str:
     """Of DVC 3's kind; files that a cloud keeps versions of have none."""
     digest = out["md5"]
-    if out.get("hash") != "md5" or "files" in out or not DIGEST.fullmatch(digest):
+    if out.get("hash") != "md5" or "files" in out or not hashing.DIGEST.fullmatch(digest):
         raise _NotUnderstoodError
     return str(digest)

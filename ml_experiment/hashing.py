@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +18,8 @@ from typing import Any
 
 LARGE = 1_000_000  # bytes from which a thread of its own pays
 IGNORED = frozenset({".snakemake_timestamp"})  # Snakemake's mark in a folder; in .dvcignore too
+REPOSITORIES = frozenset({".git", ".hg", ".dvc"})  # in a folder, which DVC never looks into
+DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")  # what a digest looks like that came from elsewhere
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
@@ -56,17 +59,24 @@ def of_folder(path: Path | str) -> str:
 
 def of_listing(digests: Mapping[str, str]) -> str:
     """The digest of a folder in which these files are: path relative to it -> digest."""
-    listing = [{"md5": digest, "relpath": name} for name, digest in sorted(digests.items())]
-    return of_text(json.dumps(listing, sort_keys=True)) + ".dir"
+    return of_text(listing(digests)) + ".dir"
+
+
+def listing(digests: Mapping[str, str]) -> str:
+    """The object that DVC's cache has of a folder in which these files are."""
+    entries = [{"md5": digest, "relpath": name} for name, digest in sorted(digests.items())]
+    return json.dumps(entries, sort_keys=True)
 
 
 def regular_files(folder: Path | str) -> list[str]:
-    """Every file below a folder but pipes and sockets. A broken link is left to fail: it is no file
-    that could be left out without a word.
+    """Every file below a folder but pipes, sockets, and what repositories in it keep for themselves. A
+    broken link is left to fail: it is no file that could be left out without a word.
     """
     found = []
-    for parent, _, names in os.walk(folder, followlinks=True):
-        files = (os.path.join(parent, name) for name in names if name not in IGNORED)
+    hidden = IGNORED | REPOSITORIES
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name not in REPOSITORIES]
+        files = (os.path.join(parent, name) for name in names if name not in hidden)
         found += [file for file in files if os.path.isfile(file) or not os.path.exists(file)]
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import posixpath
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -142,13 +143,16 @@ def _reproduce(version: Version) -> str:
     git = facts.get("git") or {}
     lines = ["## How to reproduce", "", "```sh"]
     if git.get("remote"):
-        lines.append(f"git clone {git['remote']}")
+        folder = posixpath.basename(git["remote"].rstrip("/")).removesuffix(".git") or "clone"
+        lines.append(
+            f"{shlex.join(['git', 'clone', git['remote'], folder])} && cd {shlex.quote(folder)}"
+        )
     if git.get("commit"):
         dirty = "   # with changes that were not committed" if git.get("dirty") else ""
-        lines.append(f"git checkout {git['commit']}{dirty}")
+        lines.append(f"git checkout {shlex.quote(git['commit'])}{dirty}")
     lines += [
         f"ml-experiment models get {version.name}/{version.hash[:8]}   # these bytes, by their hash",
-        f"snakemake --cores 1 --forceall {facts.get('path')}   # or make them again",
+        f"snakemake --cores 1 --forceall {shlex.quote(str(facts.get('path')))}   # or make them again",
         "```",
     ]
     return "\n".join([*lines, ""])

@@ -7,6 +7,8 @@ import bz2
 import io
 import json
 import lzma
+import os
+import posixpath
 import struct
 import zipfile
 import zlib
@@ -67,8 +69,8 @@ class Described:
 
     @property
     def runs_code(self) -> bool:
-        """Whether loading it executes what is in it, as any pickle does."""
-        return self.format in _PICKLES
+        """Whether loading it executes what is in it, as any pickle does, and a folder that has one."""
+        return self.format in _PICKLES or bool(self.classes) or not self.whole
 
 
 _PICKLES = {"pickle", "joblib", "PyTorch"}
@@ -81,7 +83,24 @@ def describe(path: Path) -> Described:
         OSError: it cannot be read.
     """
     if path.is_dir():
-        return _folder(path)
+        return described({os.path.relpath(f, path): Path(f) for f in regular_files(path)}, "")
+    return described({"": path}, path.name)
+
+
+def described(files: Mapping[str, Path], name: str) -> Described:
+    """Describe a file, or a folder by its files, wherever its bytes are.
+
+    Args:
+        files: path in the folder -> file; a file's own path is empty.
+        name: what a file is called, by which a few formats are known.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return _file(files[""], Path(name).suffix.lower()) if "" in files else _folder(files)
+
+
+def _file(path: Path, suffix: str) -> Described:
     with path.open("rb") as stream:
         head = stream.read(64)
         for magic, name, framework in _MAGIC:
@@ -89,35 +108,31 @@ def describe(path: Path) -> Described:
                 return Described(name, framework)
         if head[4:8] == b"TFL3":
             return Described("TensorFlow Lite", "tensorflow")
-        for found in (_safetensors, _npy, _json):
+        for read in (_safetensors, _npy, _json, _pickle):  # a zip may stand behind a pickle
             stream.seek(0)
-            described = found(stream, head, path)
-            if described is not None:
-                return described
+            found = read(stream, head, path)
+            if found is not None:
+                return found
+        if suffix == ".ubj" and head[:1] == b"{":
+            return Described("UBJSON", "xgboost")
         stream.seek(0)
         if zipfile.is_zipfile(stream):
             return _zip(path)
-        stream.seek(0)
-        described = _pickle(stream, head)
-    if described is not None:
-        return described
-    return Described("ONNX", "onnx") if path.suffix.lower() == ".onnx" else Described("unknown")
+    return Described("ONNX", "onnx") if suffix == ".onnx" else Described("unknown")
 
 
-def _folder(path: Path) -> Described:
-    """As its largest file that is known, with all files as parts."""
-    files = sorted(regular_files(path), key=lambda name: (-Path(name).stat().st_size, name))
-    parts = {
-        str(Path(name).relative_to(path)): {"size": Path(name).stat().st_size} for name in files
-    }
-    inside = [describe(Path(name)) for name in files[:20]]
-    dangers = tuple(dict.fromkeys(danger for each in inside for danger in each.suspicious))
-    known = next((each for each in inside if each.framework), None)
+def _folder(files: Mapping[str, Path]) -> Described:
+    """As its largest file that is known, with all files as parts; what any pickle in it names."""
+    sizes = {name: file.stat().st_size for name, file in sorted(files.items())}
+    ordered = sorted(sizes, key=lambda name: -sizes[name])
+    inside = [_file(files[name], Path(name).suffix.lower()) for name in ordered]
     return Described(
         "folder",
-        known.framework if known else None,
-        suspicious=dangers,
-        parts=dict(sorted(parts.items())),
+        next((each.framework for each in inside if each.framework), None),
+        classes=tuple(dict.fromkeys(name for each in inside for name in each.classes)),
+        whole=all(each.whole for each in inside),
+        suspicious=tuple(dict.fromkeys(name for each in inside for name in each.suspicious)),
+        parts={name: {"size": size} for name, size in sizes.items()},
     )
 
 
@@ -185,7 +200,7 @@ def _json(stream: IO[bytes], head: bytes, path: Path) -> Described | None:
     try:
         data = json.loads(stream.read())
     except (ValueError, RecursionError):
-        return Described("UBJSON", "xgboost") if path.suffix == ".ubj" else None
+        return None
     framework = "xgboost" if isinstance(data, dict) and "learner" in data else None
     return Described("JSON", framework, parts=dict(_leaves("", data)))
 
@@ -213,18 +228,28 @@ def _zip(path: Path) -> Described:
             }
             if names and all(name.endswith(".npy") for name in names):
                 return Described("npz", "numpy", parts=_arrays(archive, parts))
-            pickle = next((n for n in names if n == "data.pkl" or n.endswith("/data.pkl")), None)
-            if pickle is not None:
-                with archive.open(pickle) as stream:
-                    found = pickles.scan(io.BytesIO(stream.read(READ)))
+            inside = [n for n in names if n.endswith(".pkl")]
+            if inside:
+                found = [_pickled(archive, name) for name in inside]
+                torch = any(posixpath.basename(name) == "data.pkl" for name in inside)
                 return Described(
-                    "PyTorch", "torch", found.names, found.whole, tuple(found.suspicious), parts
+                    "PyTorch" if torch else "zip",
+                    "torch" if torch else None,
+                    tuple(dict.fromkeys(name for each in found for name in each.names)),
+                    all(each.whole for each in found),
+                    tuple(dict.fromkeys(name for each in found for name in each.suspicious)),
+                    parts,
                 )
             if "config.json" in names and any(name.endswith(".weights.h5") for name in names):
                 return Described("Keras", "keras", parts=parts)
             return Described("zip", parts=parts)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError):
         return Described("a broken zip")
+
+
+def _pickled(archive: zipfile.ZipFile, name: str) -> pickles.Scanned:
+    with archive.open(name) as stream:
+        return pickles.scan(io.BytesIO(stream.read(READ)))
 
 
 def _arrays(
@@ -249,7 +274,7 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[bytes], bytes]], ...] = (
 )
 
 
-def _pickle(stream: IO[bytes], head: bytes) -> Described | None:
+def _pickle(stream: IO[bytes], head: bytes, _: Path) -> Described | None:
     inside: IO[bytes] = stream
     compressed = False
     for magic, read in _COMPRESSED:
@@ -259,12 +284,16 @@ def _pickle(stream: IO[bytes], head: bytes) -> Described | None:
             except (OSError, EOFError, zlib.error, lzma.LZMAError):
                 return None
             break
-    first = inside.read(2)
+    first = inside.read(1)
     inside.seek(0)
-    if first[:1] != b"\x80" and first[:1] not in (b"c", b"(", b"]", b"}"):
-        return None
+    if first != b"\x80":  # any file: no more of it than fits
+        inside = io.BytesIO(inside.read(READ))
     found = pickles.scan(inside)
-    if not found.names and not found.whole:
+    if first == b"\x80":
+        is_one = bool(found.names) or found.whole
+    else:  # of an old protocol, which has no mark: loading calls something, or it is plain data
+        is_one = bool(found.names and found.calls) or (found.whole and first in b"(]}")
+    if not is_one:
         return None
     by_joblib = compressed or any(name.startswith("joblib.") for name in found.names)
     return Described(

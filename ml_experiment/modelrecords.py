@@ -103,8 +103,8 @@ def _overridden(folder: Path) -> set[str]:
 def measured(folder: Path, version: Version) -> list[Measured]:
     """The metrics of a version's step over all replicates, then of the steps that took its model.
 
-    By content: replicates have the key of the version's job, and what was measured later took one of
-    their outputs.
+    By content: replicates have the key of the version's job and the inputs that they share with it,
+    and what was measured later took one of their outputs.
     """
     every = (line for file in records.files(folder) for line in records.lines(file))
     lines = [line for line in every if line.get("state") == "finished"]
@@ -112,11 +112,9 @@ def measured(folder: Path, version: Version) -> list[Measured]:
     if own is None:
         return []
     label = SEED.sub("", own["job"])
-    siblings = {
-        line["job"]: line
-        for line in lines
-        if SEED.sub("", line["job"]) == label and line.get("key_digest") == own.get("key_digest")
-    }
+    alike = [line for line in lines if SEED.sub("", line["job"]) == label and _is_alike(line, own)]
+    siblings = {line["job"]: line for line in alike}
+    siblings |= {line["job"]: line for line in alike if line.get("run") == own.get("run")}
     siblings[own["job"]] = own
     file = version.facts["path"].rpartition("/")[2]
     models = {version.hash} | {
@@ -135,6 +133,14 @@ def measured(folder: Path, version: Version) -> list[Measured]:
         if job not in siblings and line.get("trial") is None:
             groups.setdefault(SEED.sub("", job), []).append(line)
     return [each for of, group in groups.items() for each in _summary(of, group)]
+
+
+def _is_alike(line: Line, own: Line) -> bool:
+    """Whether a job was another replicate of the same: parameters and code, and what both read."""
+    both = own["inputs"].keys() & line["inputs"].keys()
+    return line.get("key_digest") == own.get("key_digest") and all(
+        line["inputs"][path]["hash"] == own["inputs"][path]["hash"] for path in both
+    )
 
 
 def _summary(of: str, group: Iterable[Line]) -> Iterator[Measured]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickletools
 from collections.abc import Iterator
 from typing import IO, NamedTuple
@@ -9,8 +10,10 @@ from typing import IO, NamedTuple
 MOST = 5_000_000  # opcodes
 ARRAY = "joblib.numpy_pickle NumpyArrayWrapper"  # behind its state come raw bytes, no opcodes
 # Modules and functions by which a pickle runs commands or other code when it is loaded.
-DANGEROUS = ("os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "importlib", "pty",
-             "commands", "ctypes", "code", "webbrowser", "asyncio", "multiprocessing")  # fmt: skip
+DANGEROUS = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "runpy", "importlib", "pty",
+             "ctypes", "webbrowser", "asyncio", "multiprocessing"}  # fmt: skip
+WHOLE = {"code", "commands"}  # the same, but folders of projects have these names too
+CALLS = {"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD"}  # opcodes that run what is named
 FUNCTIONS = {
     f"{module} {name}"
     for module in ("builtins", "__builtin__")
@@ -24,44 +27,48 @@ class Scanned(NamedTuple):
     Attributes:
         names: `module name` of every class and function that it would import, in order, each once.
         whole: whether all of it was read: joblib puts arrays between opcodes.
+        calls: whether anything that it names would be called.
     """
 
     names: tuple[str, ...]
     whole: bool
+    calls: bool
 
     @property
     def suspicious(self) -> list[str]:
         """Those that no model needs, and by which code is run."""
-        return [
-            name
-            for name in self.names
-            if name in FUNCTIONS
-            or name.replace(" ", ".").split(".")[0] in DANGEROUS
-            or "?" in name  # it is put together while the pickle is loaded
-        ]
+        return [name for name in self.names if _is_suspicious(name)]
+
+
+def _is_suspicious(name: str) -> bool:
+    module, _, attribute = name.partition(" ")
+    return (
+        name in FUNCTIONS
+        or module in WHOLE
+        or not DANGEROUS.isdisjoint((module.partition(".")[0], *attribute.split(".")[:-1]))
+        or "?" in name  # it is put together while the pickle is loaded
+    )
 
 
 def scan(stream: IO[bytes]) -> Scanned:
     """Read the opcodes of a pickle until its end, or until they end."""
     found: dict[str, None] = {}
-    whole = False
-    try:
-        for name in _names(stream):
-            found[name or ""] = None
-        whole = found.pop("", "") is None
-    except Exception:  # noqa: BLE001  # whatever the bytes are, they are not opcodes from here on
-        whole = False
-    found.pop("", None)
-    return Scanned(tuple(found), whole)
+    opcodes: set[str] = set()
+    with contextlib.suppress(
+        Exception
+    ):  # whatever the bytes are, they are no opcodes from there on
+        found.update((name, None) for name in _names(stream, opcodes))
+    return Scanned(tuple(found), "STOP" in opcodes, not CALLS.isdisjoint(opcodes))
 
 
-def _names(stream: IO[bytes]) -> Iterator[str | None]:
-    """Each name; None once the pickle has ended as it should."""
+def _names(stream: IO[bytes], opcodes: set[str]) -> Iterator[str]:
+    """Each name; the opcodes that were met go into `opcodes`."""
     strings: list[str | None] = []  # what was pushed last, where that is text
     memo: dict[int, str | None] = {}
     last = ""
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         code = opcode.name
+        opcodes.add(code)
         if code in ("GLOBAL", "INST"):
             last = str(argument)
             strings.append(None)
@@ -80,7 +87,6 @@ def _names(stream: IO[bytes]) -> Iterator[str | None]:
         elif "UNICODE" in code or "STRING" in code:
             strings.append(str(argument))
         elif code == "STOP":
-            yield None
             return
         elif code not in ("PROTO", "FRAME", "MARK"):
             strings.append(None)

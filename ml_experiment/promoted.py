@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_experiment import atomic
 from ml_experiment.errors import UserError
+from ml_experiment.hashing import DIGEST
 from ml_experiment.versions import Version
 
 FILE = "models.json"
@@ -36,7 +37,7 @@ def read(folder: Path) -> list[Version]:
             for name, model in said.items()
             for digest, facts in model["versions"].items()
         ]
-    except (LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         raise UserError("not a file of promoted models", where=FILE, hint=_HINT) from None
 
 
@@ -46,6 +47,8 @@ _HINT = f"`git checkout -- {FILE}`, or remove it and promote again"
 def _version(
     name: str, digest: str, facts: Mapping[str, Any], aliases: Mapping[str, str]
 ) -> Version:
+    if not DIGEST.fullmatch(digest):
+        raise ValueError
     own = tuple(sorted(alias for alias, meant in aliases.items() if meant == digest))
     return Version(name, digest, {**facts}, None, own)
 

@@ -9,6 +9,7 @@ object have one time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -70,8 +71,19 @@ def _unlink(file: Path) -> None:
 
 
 def _set(path: str, when: int) -> None:
-    """Of a link both, its own and that of the file; of a folder also Snakemake's mark."""
+    """Of a link both, its own and that of the file; of a folder also Snakemake's mark.
+
+    Raw data may be somebody else's, or on a disk that cannot be written to; they are older anyway.
+    """
     for each in (path, os.path.join(path, MARK)):
         for follow in (True, False):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                os.utime(each, ns=(when, when), follow_symlinks=follow)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                _touch(each, when, follow=follow)
+
+
+def _touch(path: str, when: int, *, follow: bool) -> None:
+    try:
+        os.utime(path, ns=(when, when), follow_symlinks=follow)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ml_experiment.hashing import canonical
+from ml_experiment.hashing import DIGEST, canonical
 from ml_experiment.tracked import MAX_VALUE, PREFIX
 
 TEXTS = ("description", "format", "framework", "job", "licence", "made", "path", "record", "run")
@@ -114,7 +114,8 @@ def of_tags(
     name: str, number: int, aliases: Iterable[str], found: Mapping[str, str]
 ) -> Version | None:
     """A version as the registry has it; None where it is not one of ours."""
-    if f"{PREFIX}hash" not in found:
+    digest = found.get(f"{PREFIX}hash", "")
+    if not DIGEST.fullmatch(digest):  # a path may be made of it
         return None
     facts: dict[str, Any] = {}
     for each in (*TEXTS, *DATA):
@@ -125,7 +126,7 @@ def of_tags(
             facts[each] = text if each in TEXTS else json.loads(text)
         except ValueError:  # somebody has edited it there
             continue
-    return Version(name, found[f"{PREFIX}hash"], facts, number, tuple(sorted(aliases)))
+    return Version(name, digest, facts, number, tuple(sorted(aliases)))
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,11 @@ settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests of clusters and servers spend their time waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 def available(engine: str) -> bool:
     """Whether there is a program or a Python module of this name."""
     return shutil.which(engine) is not None or importlib.util.find_spec(engine) is not None

@@ -92,7 +92,7 @@ Seed: 7.
 ## How to reproduce
 
 ```sh
-git clone https://example.org/digits.git
+git clone https://example.org/digits.git digits && cd digits
 git checkout {"e" * 40}
 ml-experiment models get digits/dddddddd   # these bytes, by their hash
 snakemake --cores 1 --forceall results/final/seed-0/model.joblib   # or make them again

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from ml_experiment.modelfiles import describe, distribution, part_differences
+from ml_experiment.modelfiles import describe, described, distribution, part_differences
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +145,55 @@ def test_a_bomb_does_not_go_off(protocol: int, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "weights.pkl").write_bytes(data)
+    for number in range(30):  # it is the smallest of many
+        (folder / f"{number}.bin").write_bytes(bytes(1000))
     module = "builtins" if protocol > 2 else "__builtin__"
     for file in (plain, inside, folder):
-        assert describe(file).suspicious == (f"{module} eval",)
+        found = describe(file)
+        assert (found.suspicious, found.runs_code) == ((f"{module} eval",), True)
     assert not gone_off.exists()
     pickle.loads(data)
     assert gone_off.exists()  # so it was one
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x80\x04\x8c\x07logging\x8c\tos.system\x93.",  # by way of a module that has imported it
+        b"Vx\n0cposix\nsystem\n(Vtrue\ntR.",  # begins with a text
+        b"cposix\nsystem\n(Vtrue\ntR.PK\x05\x06" + bytes(18),  # an empty zip stands behind it
+    ],
+)
+def test_a_bomb_in_disguise(data: bytes, tmp_path: Path) -> None:
+    pickle.loads(data)  # `true` ends with 0
+    file = tmp_path / "model.bin"
+    file.write_bytes(data)
+    found = describe(file)
+    assert found.suspicious
+    assert found.runs_code
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        archive.writestr("a/data.pkl", pickle.dumps({}))
+        archive.writestr("b/data.pkl", data)
+    assert describe(tmp_path / "model.pt").suspicious == found.suspicious
+
+
+def test_a_module_of_ones_own_may_have_any_name(tmp_path: Path) -> None:
+    file = tmp_path / "model.pkl"
+    file.write_bytes(b"\x80\x04\x8c\ncode.model\x8c\x03Net\x93)\x81.")
+    assert describe(file).classes == ("code.model Net",)
+    assert not describe(file).suspicious
+    file.write_bytes(b"config\nfor nobody\n")  # c is the opcode that imports something
+    assert describe(file).format == "unknown"
+
+
+def test_a_file_is_described_wherever_its_bytes_are(tmp_path: Path) -> None:
+    objects = [tmp_path / "00aa", tmp_path / "11bb"]
+    for file, text in zip(objects, ("{}", "no JSON"), strict=True):
+        file.write_text(text)
+    assert described({"": objects[1]}, "model.onnx").format == "ONNX"
+    found = described({"a.json": objects[0], "b.bin": objects[1]}, "model")
+    assert found.format == "folder"
+    assert found.parts == {"a.json": {"size": 2}, "b.bin": {"size": 7}}
 
 
 def test_a_name_that_is_put_together_while_loading_is_suspicious(tmp_path: Path) -> None:

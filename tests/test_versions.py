@@ -24,11 +24,13 @@ def test_tags_and_back() -> None:
 
 def test_what_is_no_version_of_ours() -> None:
     assert versions.of_tags("digits", 1, (), {"other": "tag"}) is None
+    aside = {f"{tracked.PREFIX}hash": "../../elsewhere"}  # of whoever may write there
+    assert versions.of_tags("digits", 1, (), aside) is None
 
 
 def test_a_fact_that_is_too_long_is_left_out() -> None:
     long = {**FACTS, "params": {"text": "x" * tracked.MAX_VALUE}}
-    found = versions.of_tags("n", 1, (), versions.tags(Version("n", "b", long)))
+    found = versions.of_tags("n", 1, (), versions.tags(Version("n", "b" * 32, long)))
     assert found is not None
     assert {*FACTS} - {*found.facts} == {"params"}
 

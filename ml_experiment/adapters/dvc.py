@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,10 @@ from dvc_data.hashfile.hash_info import HashInfo
 from ml_experiment.adapters.dvc_trouble import Heard, of_dvc, told, transfer, unreadable
 from ml_experiment.adapters.dvc_trouble import remote as at_remote
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_file
+from ml_experiment.hashing import DIGEST, of_file, regular_files
 from ml_experiment.model import Import
 
 FOLDER = ".dvc"
-DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def is_repository(folder: Path) -> bool:
@@ -130,7 +128,7 @@ def forget(folder: Path, digests: Iterable[str]) -> list[str]:
     gone: dict[str, None] = {}
     with repository(folder) as (repo, _):
         cache = repo.cache.local
-        for digest in digests:
+        for digest in filter(DIGEST.fullmatch, digests):
             own = Path(cache.oid_to_path(digest))
             members = _members(own) if digest.endswith(".dir") else {}
             for each in (digest, *members.values()):
@@ -140,6 +138,28 @@ def forget(folder: Path, digests: Iterable[str]) -> list[str]:
                     top = os.path.join(cache.path, "..", "..")
                     gone |= dict.fromkeys(os.path.relpath(one, top) for one in (file, own))
     return [*gone]
+
+
+def listed(folder: Path, digest: str) -> dict[str, str]:
+    """Path -> digest, of a folder by its object in the cache, whether that has the right bytes or not.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with repository(folder) as (repo, _):
+        return _members(Path(repo.cache.local.oid_to_path(digest)))
+
+
+def left_out(folder: Path, path: str) -> list[str]:
+    """The files of a folder that DVC does not keep, for .dvcignore has them.
+
+    Raises:
+        UserError: what DVC says.
+    """
+    with repository(folder) as (repo, _):
+        ignored = repo.dvcignore.is_ignored_file
+        files = regular_files(folder / path) if (folder / path).is_dir() else []
+        return sorted(os.path.relpath(file, folder) for file in files if ignored(file))
 
 
 class Kept(NamedTuple):
@@ -232,6 +252,8 @@ def object_in_cache(folder: Path, digest: str) -> dict[str, Path] | None:
     Raises:
         UserError: what DVC says.
     """
+    if not DIGEST.fullmatch(digest):  # of a registry or a record that somebody else has written
+        return None
     with repository(folder) as (repo, _):
         cache = repo.cache.local
         own = Path(cache.oid_to_path(digest))
@@ -247,6 +269,8 @@ def fetch_object(folder: Path, digest: str, remote: str | None) -> None:
     Raises:
         UserError: there is no remote, or it cannot be reached.
     """
+    if not DIGEST.fullmatch(digest):
+        return
     with repository(folder) as (repo, _), at_remote(folder), told(folder) as heard:
         done = repo.cloud.pull([HashInfo("md5", digest)], remote=remote)
         if done.failed and not heard.only_lacking():
@@ -342,11 +366,20 @@ def _objects(out: Any) -> dict[str, str]:
 
 
 def _members(listing: Path) -> dict[str, str]:
-    """Path -> digest, in the object of a folder; none where it cannot be read."""
+    """Path -> digest, in the object of a folder; none where it cannot be read, or is none of DVC's:
+    it may come from anybody, and its paths and digests become paths here.
+    """
     try:
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text("utf-8"))}
-    except (OSError, ValueError, LookupError, TypeError):
+        found = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text("utf-8"))}
+        right = all(DIGEST.fullmatch(digest) and _is_inside(name) for name, digest in found.items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
+    return found if right else {}
+
+
+def _is_inside(name: str) -> bool:
+    parts = name.split("/")
+    return not {"", ".", ".."} & {*parts}
 
 
 @contextmanager

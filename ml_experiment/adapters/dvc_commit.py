@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from itertools import groupby
@@ -28,6 +29,8 @@ from dvc_objects.fs.utils import tmp_fname
 from ml_experiment.adapters.dvc import repository
 from ml_experiment.adapters.dvc_trouble import Heard, uncached
 from ml_experiment.digests import Member
+from ml_experiment.errors import UserError
+from ml_experiment.hashing import listing, of_file, of_files, of_listing, regular_files
 
 LINKS = ("hardlink", "symlink")  # as which outputs are put back from the cache, by DVC
 MANY = 100  # files from which threads pay
@@ -37,7 +40,12 @@ PROTECTED = 0o444  # the mode of an object that DVC takes for what its name says
 _File = tuple[str, str, int | None]  # where it is, its digest, its size in bytes
 
 
-def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> dict[str, str]:
+def commit(
+    folder: Path,
+    names: Iterable[str],
+    known: Mapping[str, Member],
+    check: Callable[[Mapping[str, str]], None],
+) -> dict[str, str]:
     """Put the outputs of some stages into the cache, and write them into dvc.lock.
 
     Args:
@@ -45,13 +53,15 @@ def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> d
         names: the stages.
         known: file -> its digest when it was what it says, so that it is not read again while it is
             that; relative to `folder`.
+        check: takes output -> digest, when DVC has read all that goes into dvc.lock and nothing is
+            written yet. Raises UserError where that is not what it should be.
 
     Returns:
         Output -> its digest in dvc.lock, a folder's with the ending `.dir`.
 
     Raises:
-        UserError: what DVC says, such as that another DVC is at work, or that the disk is full;
-            dvc.lock is what it was then.
+        UserError: what DVC says, such as that another DVC is at work, or that the disk is full, or
+            what `check` says; dvc.lock is what it was then.
     """
     with repository(folder) as (repo, heard), lock_repo(repo):
         told = (
@@ -62,15 +72,60 @@ def commit(folder: Path, names: Iterable[str], known: Mapping[str, Member]) -> d
         stages = list(dict.fromkeys(collected))
         for stage in stages:
             stage.save()
-            _keep(repo, stage)
-            _verify(stage, heard, folder)
-        for file, group in groupby(stages, key=lambda stage: stage.dvcfile):
-            file.dump_stages([*group], update_pipeline=False)
-        return {
+        outs = {
             os.path.relpath(out.fs_path, folder): str(out.hash_info.value)
             for stage in stages
             for out in stage.outs
         }
+        check(outs)
+        seen = {os.path.join(folder, path): member for path, member in known.items()}
+        for stage in stages:
+            _keep(repo, stage, seen)
+            _verify(stage, heard, folder)
+        for file, group in groupby(stages, key=lambda stage: stage.dvcfile):
+            file.dump_stages([*group], update_pipeline=False)
+        return outs
+
+
+def restore(folder: Path, lacking: Mapping[str, Collection[str]]) -> None:
+    """Put objects that the cache lacks there from outputs that are what dvc.lock says.
+
+    Args:
+        folder: where dvc.yaml is.
+        lacking: output -> the digests of its objects.
+
+    Raises:
+        UserError: what DVC says, such as that the disk is full.
+    """
+    with repository(folder) as (repo, _), lock_repo(repo):
+        for out in repo.index.outs:
+            wanted = lacking.get(os.path.relpath(out.fs_path, folder), ())
+            if wanted:
+                _put_back(out, wanted)
+
+
+def _put_back(out: Any, wanted: Collection[str]) -> None:
+    """Put some objects of an output into the cache, by what its files are now."""
+    cache = _Cache(out.cache, {})
+    if not os.path.isdir(out.fs_path):
+        cache.put(out.fs_path, out.hash_info.value, None)
+        return
+    files = regular_files(out.fs_path)
+    digests = dict(zip(files, of_files(files), strict=True))
+    for file, digest in digests.items():
+        if digest in wanted:
+            cache.put(file, digest, None)
+    named = {os.path.relpath(file, out.fs_path): digest for file, digest in digests.items()}
+    if of_listing(named) in wanted:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as own:
+            own.write(listing(named))
+            own.flush()
+            cache.put(own.name, of_listing(named), None)
+
+
+def changed(path: str) -> UserError:
+    """An output that somebody writes to meanwhile."""
+    return UserError(f"{path} changed while it went to DVC", hint="`ml-experiment status`")
 
 
 def _info(member: Member) -> dict[str, Any]:
@@ -79,7 +134,7 @@ def _info(member: Member) -> dict[str, Any]:
     return {"ino": member.inode, "size": member.size, "mtime": seconds + 1e-9 * rest}
 
 
-def _keep(repo: Any, stage: Any) -> None:
+def _keep(repo: Any, stage: Any, seen: Mapping[str, Member]) -> None:
     """Put the outputs of a stage into the cache. Copies stay where they are; links DVC makes anew."""
     linked = repo.cache.local.cache_types[0] in LINKS
     if linked or not all(out.is_in_repo for out in stage.outs):
@@ -88,7 +143,7 @@ def _keep(repo: Any, stage: Any) -> None:
     cached = [out for out in stage.outs if out.use_cache]
     with _writing(repo, [out.fs_path for out in cached]):
         for out in cached:
-            _put_all(_Cache(out.cache), list(_files(out)))
+            _put_all(_Cache(out.cache, seen), list(_files(out)))
             if out.hash_info.isdir:  # its listing, when all that it names is there
                 out.cache.add(out.obj.path, out.obj.fs, out.obj.oid)
             repo.state.save_link(out.fs_path, out.fs)  # as DVC's, for whom it may go when unused
@@ -123,10 +178,14 @@ def _put_all(cache: _Cache, files: Sequence[_File]) -> None:
 
 
 class _Cache:
-    """Where objects are put; `links`: whether the disk may share the blocks of copies."""
+    """Where objects are put; `links`: whether the disk may share the blocks of copies.
 
-    def __init__(self, odb: Any) -> None:
+    `seen`: file -> what it was when it had the digest that it goes by; of others the copies are hashed.
+    """
+
+    def __init__(self, odb: Any, seen: Mapping[str, Member]) -> None:
         self.odb = odb
+        self.seen = seen
         self.links = True
         self.folders: set[str] = set()
 
@@ -142,12 +201,21 @@ class _Cache:
         other = os.path.join(folder, tmp_fname())
         try:
             self._copy(file, other)
+            self._check(file, other, digest)
             self.odb.protect(other)
             os.rename(other, target)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(other)
             raise
+
+    def _check(self, file: str, copy: str, digest: str) -> None:
+        """Refuse a copy of a file that has other bytes than when it was hashed."""
+        found = os.stat(file)
+        now = Member("", found.st_ino, found.st_size, found.st_mtime_ns)
+        untouched = file in self.seen and _info(self.seen[file]) == _info(now)
+        if not untouched and of_file(copy) != digest.removesuffix(".dir"):
+            raise changed(os.path.relpath(file))
 
     def _has(self, target: str, digest: str, size: int | None) -> bool:
         try:

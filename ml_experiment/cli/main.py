@@ -128,6 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `ml-experiment status | head`
         sys.stderr.close()
         return 141
+    except OSError as error:  # no permission, a full disk
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"{place}{error.strerror or error}", file=sys.stderr)
+        return 2
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,15 +49,32 @@ def commit(file: Path) -> Committed:
     digests = _digests(plan, current)
     travelling.write(plan, wanted)
     known = {path: member for each in digests.values() for path, member in each.files}
-    outs = dvc_commit.commit(plan.folder, wanted, known)
     whole = {path: digest.whole for path, digest in digests.items()}
-    changed = [path for path, digest in outs.items() if whole.get(path, digest) != digest]
-    if changed:
-        raise UserError(f"{changed[0]} changed while it went to DVC: `ml-experiment status`")
+
+    def check(outs: Mapping[str, str]) -> None:
+        """DVC has read parameters, code and inputs too, later than they were judged."""
+        for path, digest in outs.items():
+            if whole.get(path, digest) != digest:
+                raise _other(plan.folder, path)
+        again = workspace.open_plan(file)
+        for name in sorted({*wanted} - _current(again, staleness.judged(again))):
+            raise UserError(
+                f"{name} is not what the experiment says any more: `ml-experiment status`"
+            )
+
+    dvc_commit.commit(plan.folder, wanted, known, check)
     if any(_has_moved(plan.folder / path, member) for path, member in known.items()):
         times.align(plan, judged, time.time_ns())
     _forget_listings(plan)
     return Committed(len(wanted))
+
+
+def _other(folder: Path, path: str) -> UserError:
+    """An output that is not the same for DVC as for its record."""
+    if ignored := dvc.left_out(folder, path):
+        what = f"DVC would leave out {ignored[0]}, by .dvcignore"
+        return UserError(what, hint="outputs are kept whole, or not at all")
+    return dvc_commit.changed(path)
 
 
 def _has_moved(file: Path, member: Member) -> bool:

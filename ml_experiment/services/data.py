@@ -98,6 +98,13 @@ def add(plan: Plan, names: Sequence[str]) -> list[str]:
         raise UserError("these cannot be added", value=told, hint=SAID[bad[0].state])
     done = [item for item in items if item.state in ("not added", "changed")]
     for item in done:
+        if ignored := dvc.left_out(plan.folder, item.path):
+            raise UserError(
+                "DVC would leave out files of these data, by .dvcignore",
+                where=item.path,
+                value=", ".join(ignored[:3]) + (" …" if ignored[3:] else ""),
+                hint="move them elsewhere, or take what fits them out of .dvcignore",
+            )
         digest = dvc.add(plan.folder, item.path)
         if digest != item.hash:
             raise UserError("it changed while it went to DVC", value=item.path)

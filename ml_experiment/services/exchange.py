@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +21,7 @@ from ml_experiment import (
     travelling,
 )
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_path
+from ml_experiment.hashing import of_listing, of_path
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
 from ml_experiment.services import run
@@ -125,6 +127,7 @@ def push(plan: Plan, targets: Sequence[str], remote: str | None) -> Pushed:
     """
     from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
 
+    targets = [os.path.normpath(target) for target in targets]
     count, nowhere = dvc.push(plan.folder, targets, remote)
     if not targets and (models := {version.hash for version in promoted.read(plan.folder)}):
         count += dvc.push_objects(plan.folder, sorted(models), remote)
@@ -142,14 +145,15 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     run.refuse_beside(plan.folder)
     if targets:
         made = files.made_of(plan.folder / plan.file)
-        targets = stages.needed(made, targets, lambda path: rawdata.holder(plan.folder, path))
+        asked = [os.path.normpath(target) for target in targets]  # a shell completes with a slash
+        targets = stages.needed(made, asked, lambda path: rawdata.holder(plan.folder, path))
     done, memory = _brought(plan, targets, remote)
     taken = travelling.take(plan)
     judged = staleness.judged(plan)
     times.align(plan, judged, time.time_ns())
     checked.write(plan, memory, done.there)
     left = [state for _, state in judged if state.word != "current"]
-    lacking = [path for path, each in done.lacking.items() if of_path(plan.folder / path) != each]
+    lacking = [path for path, each in done.lacking.items() if _there(plan.folder / path) != each]
     return Pulled(done.objects, taken, left, sorted(lacking), done.trouble)
 
 
@@ -215,15 +219,16 @@ def _refuse(
         path: digest
         for path, digest in done.there.items()
         if known.get(path) != checked.stamp(folder / path, digest)
-        and of_path(folder / path) != digest
+        and _there(folder / path) != digest
     }
     if not wrong and not done.lacking:
         return [], []
 
     from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
 
-    for path in wrong:
-        remove(folder / path)
+    wrong = {path: each for path, each in wrong.items() if _removed(folder, path, each)}
+    if not wrong and not done.lacking:
+        return [], []
     objects = dvc.forget(folder, [*wrong.values(), *done.lacking.values()])
     listed = [
         path
@@ -231,6 +236,37 @@ def _refuse(
         if any(each.endswith(f"{digest[:2]}/{digest[2:]}") for each in objects)
     ]
     return sorted([*wrong, *listed]), objects
+
+
+def _there(path: Path) -> str | None:
+    """The digest of what is at a path; None also where it cannot be read, such as a broken link."""
+    try:
+        return of_path(path)
+    except OSError:
+        return None
+
+
+def _removed(folder: Path, path: str, digest: str) -> bool:
+    """Remove an output if it has other bytes than DVC's; whether it has.
+
+    A folder may have files beside DVC's, which stay: those that .dvcignore has.
+    """
+    from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
+
+    if not digest.endswith(".dir"):
+        remove(folder / path)
+        return True
+    members = dvc.listed(folder, digest)
+    if of_listing(members) == digest and all(
+        _there(folder / path / name) == each for name, each in members.items()
+    ):
+        return False
+    for name in members:
+        remove(folder / path / name)
+    for parent, _, _ in os.walk(folder / path, topdown=False):
+        with contextlib.suppress(OSError):  # there is something else in it
+            os.rmdir(parent)
+    return True
 
 
 def remove(path: Path) -> None:

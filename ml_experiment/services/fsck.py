@@ -95,10 +95,12 @@ def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError 
 def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
     broken = [fault.object for fault in faults if fault.where == "cache" and fault.object]
     dvc.forget(plan.folder, broken)
-    stages = {each.path: each.stage for each in dvc.kept(plan.folder)}
-    added = sorted({stages[fault.path] for fault in faults if fault.repair == "add"})
+    added: dict[str, set[str]] = {}
+    for fault in faults:
+        if fault.repair == "add":
+            added.setdefault(fault.path, set()).add(fault.object)
     if added:
-        dvc_commit.commit(plan.folder, added, {})
+        dvc_commit.restore(plan.folder, added)
     wanted = [fault.path for fault in faults if fault.repair in ("fetch", "checkout")]
     if not wanted:
         return None
@@ -109,7 +111,10 @@ def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
 
 
 def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
-    now = hashing.of_path(folder / kept.path)
+    try:
+        now = hashing.of_path(folder / kept.path)
+    except OSError:  # such as a link to an object that is gone
+        now = None
     source: Repair = "add" if now == kept.digest else "fetch"
     for digest, file in kept.objects.items():
         found = hashing.of_file(file) if file.is_file() else None

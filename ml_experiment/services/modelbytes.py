@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +28,9 @@ class Got(NamedTuple):
 def held(plan: Plan, version: Version) -> tuple[str, dict[str, Path]] | None:
     """Where the bytes of a version are on this machine, and their files; they are not hashed yet."""
     own = plan.folder / str(version.facts.get("path"))
-    if of_path(own) == version.hash:
-        return "workspace", _files(own)
+    with suppress(OSError):  # such as a link to an object that is gone
+        if of_path(own) == version.hash:
+            return "workspace", _files(own)
     if dvc.is_repository(plan.folder):
         found = dvc.object_in_cache(plan.folder, version.hash)
         if found is not None:
@@ -92,9 +95,8 @@ def _nowhere(version: Version, why: str) -> UserError:
     hint = "whoever has it can push it"
     commit = (version.facts.get("git") or {}).get("commit")
     if commit:
-        hint += (
-            f"; at the commit {commit[:12]} `snakemake --cores 1 --forceall {path}` makes it anew"
-        )
+        command = shlex.join(["snakemake", "--cores", "1", "--forceall", str(path)])
+        hint += f"; at the commit {commit[:12]} `{command}` makes it anew"
     return UserError(f"the bytes of {version.shown} are {why}", value=version.hash, hint=hint)
 
 

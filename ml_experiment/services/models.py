@@ -174,11 +174,7 @@ def described(plan: Plan, version: Version) -> tuple[str, Described | None]:
     if found is None:
         return "not on this machine", None
     where, files = found
-    file = files.get("") or plan.folder / str(version.facts.get("path"))
-    try:
-        return where, modelfiles.describe(file)
-    except OSError:  # a folder of the cache: its files have no names there
-        return where, None
+    return where, modelfiles.described(files, str(version.facts.get("path")))
 
 
 def measured(plan: Plan, version: Version) -> list[Measured]:

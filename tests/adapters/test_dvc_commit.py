@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def made(empty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def anything(_: Mapping[str, str]) -> None:
+    """No check."""
+
+
 def objects(folder: Path) -> dict[str, Path]:
     return {digest: file for each in dvc.kept(folder) for digest, file in each.objects.items()}
 
@@ -45,7 +50,7 @@ def objects(folder: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("cache", CACHES)
 def test_commit_is_what_dvc_would_have(made: Path, cache: str) -> None:
     (made / ".dvc/config.local").write_text(f"[cache]\n    type = {cache}\n")
-    outs = dvc_commit.commit(made, ["make"], {})
+    outs = dvc_commit.commit(made, ["make"], {}, anything)
     assert outs == {name: hashing.of_path(made / name) for name in ("one", "parts")}
     found = objects(made)
     assert len(found) == 2 + (dvc_commit.MANY + 1) / 2 + 0.5
@@ -66,7 +71,7 @@ def test_an_object_with_other_bytes_is_replaced(made: Path) -> None:
     file = made / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
     file.parent.mkdir(parents=True)
     file.write_text("on")  # as a copy that was cut off
-    dvc_commit.commit(made, ["make"], {})
+    dvc_commit.commit(made, ["make"], {}, anything)
     assert file.read_text() == "one"
 
 
@@ -76,7 +81,7 @@ def test_nothing_is_in_the_lock_that_is_not_in_the_cache(
     made: Path, cache: str, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (made / ".dvc/config.local").write_text(f"[cache]\n    type = {cache}\n")
-    dvc_commit.commit(made, ["make"], {})
+    dvc_commit.commit(made, ["make"], {}, anything)
     before = (made / "dvc.lock").read_text()
     (made / "one").unlink()
     (made / "one").write_text("another")
@@ -90,10 +95,48 @@ def test_nothing_is_in_the_lock_that_is_not_in_the_cache(
     def commit(self: Any, relink: bool) -> None:
         for out in self.outs:
             for each in dvc_commit._files(out):
-                put(dvc_commit._Cache(out.cache), *each)  # type: ignore[arg-type]
+                put(dvc_commit._Cache(out.cache, {}), *each)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dvc_commit._Cache, "put", put)
     monkeypatch.setattr("dvc.stage.Stage.commit", commit)
     with pytest.raises(UserError, match="1 objects are not in DVC's cache"):
-        dvc_commit.commit(made, ["make"], {})
+        dvc_commit.commit(made, ["make"], {}, anything)
     assert (made / "dvc.lock").read_text() == before
+
+
+def test_what_is_not_as_it_should_be_is_not_written(made: Path) -> None:
+    def refuse(outs: Mapping[str, str]) -> None:
+        raise UserError(f"no: {' '.join(sorted(outs))}")
+
+    with pytest.raises(UserError, match="no: one parts"):
+        dvc_commit.commit(made, ["make"], {}, refuse)
+    assert not (made / "dvc.lock").exists()
+    assert not (made / ".dvc/cache/files").exists()
+
+
+def test_an_output_that_changes_on_its_way_is_refused(made: Path) -> None:
+    """After it was hashed and before it is copied: its object would have other bytes."""
+
+    def change(_: Mapping[str, str]) -> None:
+        (made / "one").write_text("two")
+
+    with pytest.raises(UserError, match="one changed while it went to DVC"):
+        dvc_commit.commit(made, ["make"], {}, change)
+    assert not (made / "dvc.lock").exists()
+    digest = hashing.of_text("one")
+    assert not (made / ".dvc/cache/files/md5" / digest[:2] / digest[2:]).exists()
+
+
+def test_objects_are_put_back_and_the_lock_stays(made: Path) -> None:
+    dvc_commit.commit(made, ["make"], {}, anything)
+    lock = (made / "dvc.lock").read_text()
+    there = {each.path: each.objects for each in dvc.kept(made)}
+    (made / "dvc.yaml").write_text("stages: {make: {cmd: other, outs: [one, parts]}}")
+    for each in there.values():
+        for file in each.values():
+            file.unlink()
+    dvc_commit.restore(made, {path: {*each} for path, each in there.items()})
+    for each in there.values():
+        for digest, file in each.items():
+            assert hashing.of_file(file) == digest.removesuffix(".dir")
+    assert (made / "dvc.lock").read_text() == lock

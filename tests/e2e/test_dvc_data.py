@@ -161,6 +161,24 @@ def test_edited_data_are_added_when_somebody_says_so(raw: Path) -> None:
     assert to_run(raw) == {"join"}
 
 
+def test_what_dvc_does_not_keep_of_a_folder(raw: Path) -> None:
+    """Of a repository only its files; of what .dvcignore has nothing is lost, and none is taken for kept."""
+    call(raw, "git", "init", "-q", "data/near")
+    assert listed(raw)["near"] == "kept"
+    (raw / ".dvcignore").write_text("*.note\n")
+    note = raw / "data/near/my.note"
+    note.write_text("mine\n")
+    told = call(raw, "ml-experiment", "data", "add", code=2)
+    assert "DVC would leave out files of these data, by .dvcignore" in told
+    assert "data/near/my.note" in told
+    shutil.rmtree(raw / ".ml_experiment")
+    call(raw, "ml-experiment", "pull")
+    assert note.read_text() == "mine\n"
+    assert (raw / "data/near/.git/HEAD").exists()
+    note.unlink()
+    assert listed(raw)["near"] == "kept"
+
+
 def test_data_that_can_come_from_nowhere(raw: Path) -> None:
     shutil.rmtree(raw / "data/near")
     (raw / "data/near.dvc").unlink()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ml_experiment import hashing
-from tests.e2e.kept import CLEAN, call, clone, seed_of, to_run
+from tests.e2e.kept import CLEAN, call, clone, edit, seed_of, to_run
 
 LARGE = "results/make/large.bin"
 PARTS = "results/make/parts"
@@ -135,6 +135,10 @@ def test_fsck_finds_and_mends_them(lawful: Path, cache: str) -> None:
         if kind != "member":  # the listing that would name it is corrupt as well
             digest = f"{objects[kind].parent.name}{objects[kind].name}"
             assert f"cache: {output} {digest} has other bytes" in told
+    lock = (lawful / "dvc.lock").read_text()
+    edit(lawful, "seed: 3", "seed: 4")  # what is put into the cache is nothing of this one's
     assert re.search(r"(\d) of \1 faults mended", call(lawful, "ml-experiment", "fsck", "--repair"))
+    assert (lawful / "dvc.lock").read_text() == lock
+    edit(lawful, "seed: 4", "seed: 3")
     assert "no fault found" in call(lawful, "ml-experiment", "fsck")
     assert seed_of(lawful) == seed

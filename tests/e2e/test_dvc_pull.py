@@ -30,7 +30,7 @@ def asks_dvc(folder: Path, *targets: str) -> bool:
 
 
 def test_nothing_to_fetch(project: Path) -> None:
-    for targets in ((), ("make",), (LARGE,), (f"{PARTS}/small.bin",)):
+    for targets in ((), ("make",), (LARGE,), (f"{PARTS}/small.bin",), (f"./{PARTS}/",)):
         assert not asks_dvc(project, *targets)
     assert to_run(project) == set()
     (project / LARGE).touch()  # the same bytes

@@ -104,13 +104,16 @@ def test_a_remote_without_an_object(project: Path) -> None:
     assert "objects sent" in call(other, "ml-experiment", "push")
 
 
-def test_a_folder_of_which_a_file_is_lost_keeps_the_others(project: Path) -> None:
+@pytest.mark.parametrize("targets", [(), ("results/make/parts/",)], ids=["all", "slash"])
+def test_a_folder_of_which_a_file_is_lost_keeps_the_others(
+    project: Path, targets: tuple[str, ...]
+) -> None:
     """DVC itself would remove all of it, and its cache may not have the others either."""
     parts = project / "results/make/parts"
     shutil.rmtree(project / ".dvc/cache")
     shutil.rmtree(project.parent / "remote")
     (parts / "small.bin").unlink()
-    told = call(project, "ml-experiment", "pull", code=1)
+    told = call(project, "ml-experiment", "pull", *targets, code=1)
     assert "results/make/parts: neither in the cache nor to be had from the remote" in told
     assert MADE not in told  # it is here
     assert (parts / "large.bin").exists()
