@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 from ml_experiment.plan import Job, Plan
+
+FEW = 16  # neighbours outside of the workspace that are seen each by itself
 
 
 def options(
@@ -76,12 +80,12 @@ def of_job(plan: Plan, job: Job) -> list[str]:
     items = job.step.inputs[job.case.label].values()
     raw = {source.path for item in items for source in item.sources if source.path is not None}
     real = os.path.realpath(plan.folder)
-    inside, outside = [], []
+    inside: list[str] = []
+    outside: list[str] = []
     for path in plan.needs(job):
         found = os.path.realpath(plan.folder / path)
-        if found != real and not found.startswith(f"{real}/"):
-            outside.append(found)
-        elif path in raw and found != real:
+        outside += leads_to(str(plan.folder), path)
+        if path in raw and found.startswith(f"{real}/"):
             inside.append(str(plan.folder / os.path.relpath(found, real)))
     words = options(plan.folder, network=work.network, read_only=inside, outside=outside)
     if work.mem_mb is not None:  # and no swap
@@ -89,6 +93,34 @@ def of_job(plan: Plan, job: Job) -> list[str]:
     for name in work.env:
         words += ["--env", name]
     return [chosen, *_known(plan, work.environment), *words, *(["--gpus"] if work.gpus else [])]
+
+
+@functools.cache
+def leads_to(workspace: str, path: str) -> tuple[str, ...]:
+    """What a path leads to outside of the workspace, by itself and by links in the folder that it is.
+
+    Of a folder with links to many neighbours, such as those in a cache of DVC's, it is where they are.
+
+    Args:
+        workspace: absolute.
+        path: relative to it.
+    """
+    whole = os.path.join(workspace, path)
+    real = os.path.realpath(workspace)
+    found = {os.path.realpath(whole)}
+    for parent, folders, names in os.walk(whole):
+        for name in (*folders, *names):
+            file = os.path.join(parent, name)
+            if os.path.islink(file):
+                target = os.path.realpath(file)
+                found.add(target if os.path.isdir(target) else os.path.dirname(target))
+    outside = {each for each in found if each != real and not each.startswith(f"{real}/")}
+    apart = {each for each in outside if not any(each.startswith(f"{top}/") for top in outside)}
+    beside = Counter(map(os.path.dirname, apart))
+    crowded = {
+        each if beside[os.path.dirname(each)] <= FEW else os.path.dirname(each) for each in apart
+    }
+    return tuple(sorted(crowded))
 
 
 def by_hand(plan: Plan, environment: str | None) -> list[str]:

@@ -36,7 +36,6 @@ from typing import IO, Any
 from ml_experiment import marked
 
 LENGTH = struct.Struct("!I")
-CONTAINED = "contained"  # a file in there: jobs of the run were in containers (boot/docker.sh)
 WARM = "warm"  # the folder of warm servers, in that of a run
 PATIENCE = 1.0  # seconds between asking a job to end and ending it
 REACHING = 5.0  # seconds for reaching Snakemake
@@ -111,9 +110,6 @@ class Guard:
 
     def _start(self, request: dict[str, Any], out: int, err: int) -> int:
         if "argv" in request:
-            if any("in_container" in word for word in request["argv"]):
-                with open(os.path.join(self.folder, CONTAINED), "ab"):
-                    pass
             # Kept: an object that goes away waits for its process, whose status nobody hears then.
             self._program = subprocess.Popen(
                 request["argv"],
@@ -159,8 +155,7 @@ class Guard:
         except OSError:
             return
         marked.end(marker, grace=0)
-        if os.path.exists(os.path.join(self.folder, CONTAINED)):
-            end_containers(marker.partition("=")[2])
+        end_containers(marker.partition("=")[2])
         for folder in [self.folder, *removed]:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -60,7 +60,9 @@ def line(
     """
     given = values(plan, job, params, checkpoints)
     limit = seconds(job.case.work.timeout)
-    words = [] if limit is None else ["timeout", "--kill-after=10", str(limit)]
+    words = (
+        [] if limit is None else ["timeout", "-k", "10", str(limit)]
+    )  # BusyBox has no long option
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
     word = "" if containers.in_docker(plan, job.case.work.environment) else "exec "
     launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"
@@ -176,8 +178,8 @@ def prefix(plan: Plan, job: Job, given: Mapping[str, Any], *, resumed: bool = Fa
         if job.step.trials_of.searches[job.case.label].pruner is not None:
             shown["pruning"] = plan.suggestion(job)
     chosen = job.case.work.environment
-    contained, method = containers.of_job(plan, job), containers.by_snakemake(plan, chosen)
-    text = _prefix(boot, plan.experiment.seed, shown, _python(plan, chosen), contained, method)
+    contained, deployed = containers.of_job(plan, job), _deployed(plan, chosen)
+    text = _prefix(boot, plan.experiment.seed, shown, _python(plan, chosen), contained, deployed)
     return _checked(text, text, f"what the command of {job.id} is given as variables")
 
 
@@ -239,8 +241,8 @@ def by_hand(
     seed = None if seeding == "none" else seeds.derive(root, stream, replicate)
     given = {"replicate": replicate, "seed": seed, "threads": threads}
     contained = containers.by_hand(plan, environment)
-    method = containers.by_snakemake(plan, environment)
-    return _prefix(boot, root, given, _python(plan, environment), contained, method)
+    deployed = _deployed(plan, environment)
+    return _prefix(boot, root, given, _python(plan, environment), contained, deployed)
 
 
 def _python(plan: Plan, environment: str | None) -> str:
@@ -260,13 +262,21 @@ def variables(given: Mapping[str, Any]) -> dict[str, str]:
     return {name: texts[0] for name, texts in sorted(found.items()) if len(texts) == 1}
 
 
+def _deployed(plan: Plan, environment: str | None) -> list[str]:
+    """How Snakemake makes an environment ready, and the list of the modules that it would load."""
+    method = containers.by_snakemake(plan, environment)
+    if method is None or environment is None:
+        return []
+    return [method, str(plan.folder / "envs" / environment / "modules.txt")]
+
+
 def _prefix(
     boot: Mapping[str, Any],
     root: int,
     given: Mapping[str, Any],
     python: str,
     contained: Sequence[str] = (),
-    method: str | None = None,
+    deployed: Sequence[str] = (),
 ) -> str:
     """The words before a command.
 
@@ -276,7 +286,7 @@ def _prefix(
         given: what it gets as variables.
         python: the folder of its Python, where neither of the next two is given.
         contained: image and options of the container that these words start.
-        method: how Snakemake makes the command's environment ready, if it does.
+        deployed: how Snakemake makes the command's environment ready, if it does, and of what.
     """
     threads, hashes = str(boot["threads"]), str(seeds.hash_seed(root))
     environ = {"ML_EXPERIMENT_BOOT": canonical(dict(boot)), **variables(given)}
@@ -285,7 +295,8 @@ def _prefix(
         image, *options = contained
         words = shlex.join(["in_container", image, threads, hashes, *options, "--"])
         return f"{shlex.join(['.', str(BOOT / 'docker.sh')])} && {assignments} {words}"
-    if method:  # and its `python` is that environment's
-        source = shlex.join([".", str(BOOT / "deployed.sh"), method, threads, hashes])
+    if deployed:  # and its `python` is that environment's
+        method, modules = deployed
+        source = shlex.join([".", str(BOOT / "deployed.sh"), method, threads, hashes, modules])
         return f"{source} && {assignments}"
     return f"{shlex.join(['.', str(BOOT / 'env.sh'), threads, hashes, python])} && {assignments}"

@@ -81,6 +81,25 @@ def test_a_job_sees_its_workspace_and_what_its_inputs_lead_to(plan: Plan) -> Non
     assert "--gpus" not in words
 
 
+def test_links_in_a_folder_are_followed_and_neighbours_seen_together(tmp_path: Path) -> None:
+    outside, place = tmp_path / "disk", tmp_path / "p"
+    (place / "data/in").mkdir(parents=True)
+    (outside / "deep").mkdir(parents=True)
+    (place / "own.csv").touch()
+    (place / "data/own").symlink_to(place / "own.csv")
+    (place / "data/one").symlink_to(outside / "one.csv")
+    (place / "data/in/all").symlink_to(outside / "deep")
+    assert containers.leads_to(str(place), "data") == (str(outside),)
+    assert containers.leads_to(str(place), "data/own") == ()
+    for number in range(containers.FEW + 1):  # as in a cache of DVC's
+        (tmp_path / f"cache/{number}").mkdir(parents=True)
+        (place / f"data/in/{number}").symlink_to(tmp_path / f"cache/{number}/file")
+    assert containers.leads_to(str(place), "data/in") == (
+        str(tmp_path / "cache"),
+        str(outside / "deep"),
+    )
+
+
 def test_what_a_step_has_made_is_no_raw_input(plan: Plan) -> None:
     _, *words = containers.of_job(plan, job(plan, "take"))
     assert mounts(words) == {str(plan.folder): False}

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ml_experiment import environments, launcher
+from ml_experiment import containers, environments, launcher
 from ml_experiment.errors import UserError
 from ml_experiment.launch import BOOT
 from ml_experiment.plan import STATE, Plan
@@ -55,7 +55,6 @@ def see(plan: Plan) -> None:
 
 def _outside(plan: Plan) -> list[str]:
     """What raw inputs lead to outside of the workspace."""
-    real = os.path.realpath(plan.folder)
     paths = {
         source.path
         for step in plan.steps.values()
@@ -64,8 +63,8 @@ def _outside(plan: Plan) -> list[str]:
         for source in item.sources
         if source.path is not None
     }
-    found = sorted({os.path.realpath(plan.folder / path) for path in paths})
-    return [path for path in found if path != real and not path.startswith(f"{real}/")]
+    found = (containers.leads_to(str(plan.folder), path) for path in paths)
+    return sorted({each for every in found for each in every})
 
 
 def prepare(plan: Plan) -> list[str]:

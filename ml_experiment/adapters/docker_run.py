@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import environments
+from ml_experiment import environments, marked
 from ml_experiment.apptainer import Source
 from ml_experiment.errors import UserError
 from ml_experiment.living import alive, living
@@ -164,6 +164,7 @@ class Watch:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "ml_experiment.services.docker_end", run],
             cwd=folder,
+            env=marked.without(os.environ),  # it ends containers of jobs, and is none
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for Snakemake

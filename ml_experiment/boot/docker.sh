@@ -6,21 +6,23 @@
 _boot=${BASH_SOURCE[0]%/*}
 
 in_container() {
-  local image=$1 threads=$2 hashseed=$3 name cpus total registry='' options names=() status
+  local image=$1 threads=$2 hashseed=$3 name cpus total registry='' place=$PWD options names=() status
   shift 3
   read -r _ total _ < /proc/meminfo # half of it, as everywhere but in a container, where loaders of data fail
   cpus=$(getconf _NPROCESSORS_ONLN)
   if [ "$threads" -lt "$cpus" ]; then cpus=$threads; fi # the engine refuses more than there are
   options=(--rm --init --pull never --log-driver none
     --user "$EUID:${GROUPS[0]}" --security-opt no-new-privileges
-    --label "ml-experiment.workspace=$PWD" --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}"
+    --label "ml-experiment.run=${ML_EXPERIMENT_CONTAINERS:-}"
     --label "ml-experiment.node=${ML_EXPERIMENT_NODE:-}"
     --cpus "$cpus" --mount "type=bind,\"source=$_boot\",\"target=$_boot\",readonly"
     --shm-size "$((total / 2))k"
     --env HOME=/tmp --env USER=user --env LOGNAME=user)
+  for name in "${GROUPS[@]:1}"; do options+=(--group-add "$name"); done # data of a group can be read
   while [ "$1" != -- ]; do
     case $1 in
       --gpus) _devices ;;
+      --workdir) place=$2 && options+=("$1" "$2") && shift ;; # PWD may have a link in it
       --registry) registry=$2 && shift ;;
       --env) names+=("$2") && shift ;;
       *) options+=("$1") ;;
@@ -28,6 +30,7 @@ in_container() {
     shift
   done
   shift
+  options+=(--label "ml-experiment.workspace=$place")
   for name in $(compgen -e ML_EXPERIMENT_); do
     case $name in
       ML_EXPERIMENT_RUN | ML_EXPERIMENT_CONTAINERS | ML_EXPERIMENT_WARM | ML_EXPERIMENT_BASH_ENV) ;;
@@ -43,8 +46,8 @@ in_container() {
     if _kept "$@"; then return "$status"; fi
   fi
   for name in "${names[@]}"; do options+=(--env "$name"); done
-  options+=(--entrypoint bash "$image" -c '. "$0" "$1" "$2" && shift 2 && exec "$@"'
-    "$_boot/env.sh" "$threads" "$hashseed" "$@")
+  options+=(--entrypoint bash "$image" -c 'umask "$3" && . "$0" "$1" "$2" && shift 3 && exec "$@"'
+    "$_boot/env.sh" "$threads" "$hashseed" "$(umask)" "$@")
   if docker run "${options[@]}"; then
     return 0
   else

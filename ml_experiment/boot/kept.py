@@ -25,7 +25,7 @@ IDLE = 300.0  # seconds
 SCRATCH = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (what jobs leave there is removed)
 BROKEN = 125  # statuses from here on are of a job that was killed or never began
 EASIER = "500"  # what memory's end comes to first: a job, not this process
-START = '. "$0" "$1" "$2" && shift 2 && exec "$@"'  # as in docker.sh
+START = 'umask "$3" && . "$0" "$1" "$2" && shift 3 && exec "$@"'  # as in docker.sh
 
 
 class Job:

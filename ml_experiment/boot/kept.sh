@@ -6,7 +6,7 @@
 
 # Run a job in a kept container and set `status` to its exit status. Fails where it has to start cold,
 # before anything of it has begun: FOLDER/reasons then says why.
-# Of the caller: image threads hashseed options names; the arguments are the job's words.
+# Of the caller: image threads hashseed place options names; the arguments are the job's words.
 _kept() {
   local me=$BASHPID real out='' err='' slot='' talk listen answer='' name
   real=$(pwd -P)
@@ -17,7 +17,7 @@ _kept() {
   exec {talk}<> "$slot/$me.reply" {listen}< "$slot/$me.reply" # for both first: neither waits then
   until [ -p "$slot/requests" ] || [ -e "$slot/ended" ]; do read -r -t 0.01 -u "$talk" || :; done
   {
-    printf '%s\0' "$PWD" "$out" "$err" $(($# + 3)) "$_boot/env.sh" "$threads" "$hashseed" "$@"
+    printf '%s\0' "$place" "$out" "$err" $(($# + 4)) "$_boot/env.sh" "$threads" "$hashseed" "$(umask)" "$@"
     for name in "${names[@]}"; do
       if [ -n "${!name+x}" ]; then printf '%s=%s\0' "$name" "${!name}"; fi
     done
@@ -46,7 +46,7 @@ _kept_stream() {
   local -n path=$1
   case $path in
     /dev/null) ;;
-    "$real"/*) path=$PWD/${path#"$real"/} ;;
+    "$real"/*) path=$place/${path#"$real"/} ;;
     *) path='' ;;
   esac
   if [ -n "$path" ] && { [ "$path" = /dev/null ] || [ -f "$path" ]; }; then return; fi

@@ -170,6 +170,7 @@ def shell(
     options = containers.options(workspace, network=network)
     terminal = ["--interactive", "--tty"] if sys.stdin.isatty() and sys.stdout.isatty() else []
     user = f"{os.getuid()}:{os.getgid()}"
+    groups = [word for group in os.getgroups() for word in ("--group-add", str(group))]
     program = list(words) or ["bash"]
     command = [
         "docker",
@@ -180,6 +181,7 @@ def shell(
         "never",
         "--user",
         user,
+        *groups,
         *terminal,
         *options,
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ml_experiment import environments, workspace
+from ml_experiment import environments, marked, workspace
 from ml_experiment.adapters import docker_run
 from ml_experiment.environments import Lock
 from ml_experiment.errors import UserError
@@ -53,6 +53,21 @@ def test_a_run_is_known_by_its_process_and_no_other_of_that_number() -> None:
         other.kill()
     assert not alive(run)
     assert not alive("")
+
+
+def test_what_removes_containers_is_no_process_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those are killed two seconds after they were asked to end, and containers may take longer."""
+    monkeypatch.setenv(marked.VARIABLE, "this")
+    monkeypatch.setenv(docker_run.VARIABLE, "")
+    watch = docker_run.Watch(tmp_path)
+    try:
+        assert watch._process.poll() is None
+        assert marked.processes(f"{marked.VARIABLE}=this") == []
+    finally:
+        watch._process.kill()
+        watch._process.communicate()
 
 
 def test_an_image_of_a_registry_is_fetched_by_a_stand_in(

@@ -146,7 +146,9 @@ def digits(folder: Path) -> Project:
     made = Project(folder)
     assert made.ours("init").returncode == 0
     assert made.ours("init", "--profiles").returncode == 0
-    early = "trials: 12\n    sampler: {tpe: {n_startup_trials: 2}}"  # so that TPE makes the last ones
+    early = (
+        "trials: 12\n    sampler: {tpe: {n_startup_trials: 2}}"  # so that TPE makes the last ones
+    )
     made.edit("experiment.yaml", "trials: 40", early)
     return made
 

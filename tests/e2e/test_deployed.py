@@ -60,7 +60,11 @@ case "$*" in
 esac
 """
 ACTIVATE = "export CONDA_PREFIX=$1 PLACE=own PATH=$1/bin:$PATH\n"
-MODULE = '() { echo "$@" >> LOG; if [ "$1" = load ]; then export LOADEDMODULES=$2 PLACE=own; fi; }'
+MODULE = """\
+() {
+  echo "$@" >> LOG
+  if [ "$1" = load ]; then export LOADEDMODULES=$2:$3 PLACE=own; fi
+}"""
 
 
 @pytest.fixture
@@ -112,5 +116,6 @@ def test_modules_are_loaded_by_their_names(
 ) -> None:
     log = tmp_path / "log"
     monkeypatch.setenv("BASH_FUNC_module%%", MODULE.replace("LOG", str(log)))
+    monkeypatch.setenv("LOADEDMODULES", "slurm/23:R/4.2.0")  # of whoever has started Snakemake
     in_its_environment(deployed, "env-modules")
     assert set(log.read_text().splitlines()) == {"purge", "load R/4.3.1 GCC/12"}

@@ -315,11 +315,15 @@ def test_a_kept_container_gives_the_bytes_of_one_for_each_job(
     contained.write("experiment.yaml", KEPT)
     contained.write("fit.py", FIT)
     cold = contained.copy(tmp_path / "cold" / "p")
+    link = tmp_path / "link"  # as a shell knows the folder that somebody has gone to by a link
+    link.symlink_to(contained.folder)
     told = {}
-    for project, executor in ((cold, "local"), (contained, "forkserver")):
-        done = project.call(
-            "snakemake", "--cores", "2", "--verbose", "-e", executor, "tune", TOKEN="s3cret"
-        )
+    for project, executor, place in (
+        (cold, "local", cold.folder),
+        (contained, "forkserver", link),
+    ):
+        words = ("snakemake", "--cores", "2", "--verbose", "-e", executor, "tune")
+        done = Project(place).call(*words, TOKEN="s3cret", PWD=str(place))
         assert done.returncode == 0, done.stdout + done.stderr
         assert containers(project) == []  # when Snakemake has ended, not some time later
         assert "started cold" not in done.stderr + done.stdout
