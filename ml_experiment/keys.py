@@ -77,14 +77,22 @@ def _of_trial(job: Job) -> dict[str, Any]:
     searched = own(always, job.step.searched, trials.study.step)
     declared = search.declared()
     space = {p["name"]: {k: v for k, v in p.items() if k != "name"} for p in declared.pop("space")}
+    # where no trial of these sees anything, every window is the same, and what is made of results
+    sees = bool(trials.sees(job.case, last - 1))
+    study = trials.study
+    results = {
+        "constraints": {name: bounds.model_dump() for name, bounds in study.constraints.items()},
+        "objectives": list(study.objectives.items()),
+        "stop": None if study.stop is None else study.stop.model_dump(),
+    }
     return {
         # of all trials up to these: a suggestion names the one before it
         "enqueued": list(search.enqueued[:last]),
         "params": {n: v for n, v in job.case.params.items() if n not in searched},
         "search": declared,
         "space": space,
-        # where no trial of these sees anything, every window is the same
-        "window": search.window if trials.sees(job.case, last - 1) else None,
+        "window": search.window if sees else None,
+        **(results if sees else {}),
     }
 
 

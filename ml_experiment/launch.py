@@ -21,6 +21,7 @@ from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan
 
 BOOT = Path(__file__).parent / "boot"
+KILL = 10  # seconds that a program has to end in after its timeout
 TAIL = 20  # lines of a failed job's log that are kept
 MAX_COMMAND = 60_000  # bytes of command and of prefix: the kernel takes 128 KiB for both
 
@@ -61,17 +62,24 @@ def line(
     given = values(plan, job, params, checkpoints)
     limit = seconds(job.case.work.timeout)
     words = (
-        [] if limit is None else ["timeout", "-k", "10", str(limit)]
+        [] if limit is None else ["timeout", "-k", str(KILL), str(limit)]
     )  # BusyBox has no long option
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
     word = "" if containers.in_docker(plan, job.case.work.environment) else "exec "
     launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"
     boot, log = shlex.quote(plan.boot(job)), shlex.quote(plan.log(job))
+    killed = "" if limit is None else _killed(limit)
     told = (
-        f"{{ status=$?; echo '{{\"status\":'$status'}}' >> {boot}; cp {boot} {boot}.$$; "
+        f"{{ status=$?; {killed}echo '{{\"status\":'$status'}}' >> {boot}; cp {boot} {boot}.$$; "
         f"tail -n {TAIL} {log} > {boot}.$$.log; (exit $status); }}"
     )
     return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
+
+
+def _killed(limit: int) -> str:
+    """Of a program that is killed as it outlives its timeout too long `timeout` dies as well."""
+    late = f"[ $status -eq 137 ] && [ $SECONDS -ge {limit} ]"
+    return f"if {late}; then status=124; fi; "
 
 
 def trial(plan: Plan, job: Job, line: str, suggestion: str, made: str, checkpoint: str = "") -> str:
@@ -88,7 +96,9 @@ def trial_by_hand(plan: Plan, job: Job, params: Mapping[str, Any], suggestion: s
     """What goes before the program in the shell of a trial whose rule is written by hand."""
     given = values(plan, job, params, {})
     begun = _begun(plan, job, suggestion, "", "")
-    return f"{begun}; trap 'trial_ended $?; exit 0' EXIT; {prefix(plan, job, given)}"
+    # bash would end a trial that was killed with the status of the command before
+    killed = "; ".join(f"trap 'trap - EXIT; exit {128 + n}' {n}" for n in (1, 2, 15))
+    return f"{begun}; {killed}; trap 'trial_ended $?; exit 0' EXIT; {prefix(plan, job, given)}"
 
 
 def _begun(plan: Plan, job: Job, suggestion: str, made: str, checkpoint: str) -> str:

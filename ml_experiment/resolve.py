@@ -259,7 +259,7 @@ class _Resolver:
         if work.environment is None and self.experiment.environment is not None:
             work = work.model_copy(update={"environment": self.experiment.environment})
         if step.by_hand:
-            self.by_hand(name, work)
+            self.by_hand(name, step, work)
             return work, dict(work.params), None, Code({}, frozenset())
         if (work.run is None) == (work.call is None):
             case = ", ".join(f"{axis}={value}" for axis, value in values.items())
@@ -284,11 +284,14 @@ class _Resolver:
             self.searches_nothing(name, work, template, code)
         return work, params, template, code
 
-    def by_hand(self, name: str, work: Work) -> None:
+    def by_hand(self, name: str, step: Step, work: Work) -> None:
         """A step whose command is in a rule of the Snakefile: only the trials of a study may be."""
         if work.run is not None or work.call is not None:
             what = "a rule does it by hand, and it has run or call"
             self.problem(("steps", name, "by_hand"), what, hint="remove one of them")
+        if step.retries:
+            what = "a failed trial of a rule by hand is not tried again"
+            self.problem(("steps", name, "retries"), what, value=step.retries, hint="remove it")
         if name not in {*self.searched, *self.searched.values()}:
             hint = "declare a study of it; another rule needs no step"
             self.problem(("steps", name, "by_hand"), "no study searches this step", hint=hint)

@@ -178,6 +178,9 @@ class Sampling:
     def _count(self, tuning: Tuning, search: Search, path: Callable[[str], tuple[str, ...]]) -> int:
         counted = search.sampler in ("grid", "bruteforce") and not search.function
         points = space.count(search.parameters) if counted else None
+        besides = (
+            len(search.enqueued) if search.sampler == "grid" else 0
+        )  # it knows nothing of these
         if counted and points is None:
             endless = next(p.name for p in search.parameters if p.grid is None)
             hint = "give it a step, or a list of values"
@@ -186,11 +189,12 @@ class Sampling:
         if tuning.trials is None and points is None:
             expected = "how many trials, such as trials: 40"
             self.problem(path("trials"), "the key `trials` is missing", expected=expected)
-        elif points is not None and tuning.trials is not None and tuning.trials > points:
-            hint = f"the space has {points} points; without `trials` all of them are tried"
+        elif points is not None and (tuning.trials or 0) > points + besides:
+            more = f", and {besides} are enqueued" if besides else ""
+            hint = f"the space has {points} points{more}; without `trials` all of them are tried"
             what = f"more trials than the {search.sampler} has points"
             self.problem(path("trials"), what, value=tuning.trials, hint=hint)
-        return tuning.trials if tuning.trials is not None else points or 0
+        return tuning.trials if tuning.trials is not None else (points or 0) + besides
 
 
 def possible(parameter: Parameter, value: Any) -> bool:

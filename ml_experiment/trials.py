@@ -160,12 +160,18 @@ def _reason(status: Mapping[str, Any], replicate: str) -> str:
 
 
 def _mean(name: str, measured: list[Mapping[str, float]], where: str) -> float:
-    """The mean over the replicates; the sum is exact, so their order does not count."""
+    """The mean over the replicates; the sum is exact, so their order does not count.
+
+    No number where there is none, as of both infinities.
+    """
     for found in measured:
         if name not in found:
             hint = did_you_mean(name, found) or f"the metrics are {', '.join(sorted(found))}"
             raise UserError("the metrics have no such value", where=where, value=name, hint=hint)
-    return math.fsum(found[name] for found in measured) / len(measured)
+    try:
+        return math.fsum(found[name] for found in measured) / len(measured)
+    except (OverflowError, ValueError):
+        return math.nan
 
 
 def _excess(value: float, bounds: Mapping[str, float | None]) -> list[float]:

@@ -58,3 +58,31 @@ studies:
     other = [of_case(made, job) for job in made.jobs(made.steps["tune.trial"])]
     changed = [bool(changes(old, new)) for old, new in zip(keys[1], other, strict=True)]
     assert changed == [False] * 2 + [True] * 7
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        (("objectives: {a: minimize}", "objectives: {b: minimize}"), "objectives"),
+        (("{a: {max: 1}}", "{a: {max: 2}}"), "constraints"),
+        (("no_improvement: 3", "no_improvement: 4"), "stop"),
+    ],
+)
+def test_what_is_made_of_results_runs_those_again_that_see_some(
+    tmp_path: Path, changed: tuple[str, str], word: str
+) -> None:
+    text = """\
+steps:
+  fit: {run: "python fit.py {params.C} {metrics}", params: {C: 1}, metrics: metrics.json}
+studies:
+  tune:
+    {step: fit, space: {C: {int: [1, 9]}}, objectives: {a: minimize}, trials: 9, window: 4,
+     constraints: {a: {max: 1}}, stop: {no_improvement: 3}}
+"""
+    assert changed[0] in text
+    one, other = (
+        [of_case(made, job) for job in made.jobs(made.steps["tune.trial"])]
+        for made in (plan(tmp_path, each, fit_py="") for each in (text, text.replace(*changed)))
+    )
+    found = [changes(old, new) for old, new in zip(one, other, strict=True)]
+    assert found == [[]] * 4 + [[word]] * 5

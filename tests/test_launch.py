@@ -113,3 +113,32 @@ def test_a_warm_server_starts_before_its_first_program(tmp_path: Path) -> None:
         assert (server / "requests").is_fifo(), (server / "log").read_text()
     finally:
         os.close(alive)
+
+
+def test_a_program_that_outlives_its_timeout_has_timed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "KILL", 1)
+    program = "trap '' TERM; sleep 9; sleep 9"
+    made = plan(tmp_path, f'steps: {{a: {{run: "{program}", metrics: m, timeout: 1}}}}\n')
+    job = made.job("a", {})
+    for path in (made.boot(job), made.log(job)):
+        (tmp_path / path).parent.mkdir(parents=True)
+    line = launch.line(made, job, {}, {}, resumed=False)
+    assert subprocess.run(["bash", "-c", line], cwd=tmp_path, check=False).returncode == 124
+
+
+def test_a_trial_of_a_rule_by_hand_that_is_killed_is_no_result(tmp_path: Path) -> None:
+    text = """\
+steps: {fit: {by_hand: true, params: {C: 1}, metrics: m.json}}
+studies: {tune: {step: fit, space: {C: {int: [1, 9]}}, objectives: {a: minimize}, trials: 1}}
+"""
+    made = plan(tmp_path, text)
+    job = next(made.jobs(made.steps["tune.trial"]))
+    (tmp_path / "logs/tune").mkdir(parents=True)
+    program = f"echo {{}} > {made.metrics(job)}; kill -TERM $PPID; sleep 1"
+    line = launch.trial_by_hand(made, job, {"C": 1}, "id")
+    words = ["bash", "-c", f"{line} bash -c '{program}'"]
+    assert subprocess.run(words, cwd=tmp_path, check=False).returncode == 143
+    assert (tmp_path / str(made.metrics(job))).exists()
+    assert not (tmp_path / made.path(job, "status.json")).exists()

@@ -44,6 +44,7 @@ def declared(**changed: str) -> str:
         ({"trials": "0"}, "studies.tune.trials", "a whole number from 1"),
         ({"sampler": "grid"}, "studies.tune.space.x", "points can be counted"),
         ({"sampler": "grid", "space": "{x: [1, 2, 3]}"}, "studies.tune.trials", "the space has 3 points"),
+        ({"sampler": "grid", "space": "{x: [1, 2, 3]}", "enqueue": "[{x: 2}]"}, "studies.tune.trials", "3 points, and 1 are enqueued"),
         ({"sampler": "tpee"}, "studies.tune.sampler", "did you mean tpe"),
         ({"sampler": "{tpe: {seed: 3}}"}, "studies.tune.sampler", "follows from the experiment's"),
         ({"sampler": "{tpe: {}, gp: {}}"}, "studies.tune.sampler", "not one sampler"),

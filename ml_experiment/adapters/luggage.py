@@ -47,16 +47,17 @@ def _of_rule(experiment: rules.Experiment, rule: str, wildcards: Mapping[str, st
     products: list[str] = []
     if job.trial is not None:
         reports = plan.path(job, "reports.txt")
-        needs += [plan.suggestion(job), reports]
-        made = [*(path.rstrip("/") for path in plan.outputs(job).values()), reports]
+        failures = plan.path(job, "attempts.txt")
+        needs += [plan.suggestion(job), reports, failures]
+        made = [*(path.rstrip("/") for path in plan.outputs(job).values()), reports, failures]
         products += map(glob.escape, made)
     if job.step.step.checkpoints:
         kept = plan.state("checkpoints", job.id)
         needs.append(kept)
         products.append(glob.escape(kept))
     needs += experiment.taken_from(job)
-    failures = f"{glob.escape(plan.boot(job))}.*"
-    return Luggage(tuple(needs), tuple(products), (failures,), tuple(job.case.work.env))
+    failed = f"{glob.escape(plan.boot(job))}.*"
+    return Luggage(tuple(needs), tuple(products), (failed,), tuple(job.case.work.env))
 
 
 def _listed(given: str | list[str]) -> list[str]:

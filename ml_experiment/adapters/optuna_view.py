@@ -132,7 +132,7 @@ def _trial(
     attributes = {"reason": row["reason"]} if row["reason"] else {}
     if row["state"] == "removed":  # no state of Optuna's, and a trial that failed has no values
         attributes |= {"removed": True, "values": row["values"]}
-    excess = [min(amount, sys.float_info.max) for amount in row.get("excess", ())]
+    excess = [min(float(amount), sys.float_info.max) for amount in row.get("excess", ())]
     params = {name: value for name, value in row["params"].items() if name in known}
     begun = BEGAN + dt.timedelta(seconds=row["number"])
     return FrozenTrial(

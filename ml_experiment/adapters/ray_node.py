@@ -14,6 +14,7 @@ import json
 import os
 import pickle
 import platform
+import re
 import select
 import shlex
 import socket
@@ -244,12 +245,14 @@ class Node:
             (f" {bins[0]} && ", f" {bins[1]} && "),  # of boot/env.sh
             (f"{run.python} -m ", f"{sys.executable} -m "),
             (f"{run.boot}/", f"{launch.BOOT}/"),
-            (run.workspace, self.workspace),
         ]
         for theirs, ours in pairs:
             if theirs != ours:
                 command = command.replace(theirs, ours)
-        return command
+        if run.workspace == self.workspace:
+            return command
+        whole = rf"(?<![\w./-]){re.escape(run.workspace)}(?![\w.-])"  # and no part of another path
+        return re.sub(whole, lambda _: self.workspace, command)
 
     def _environ(self, order: Order) -> dict[str, str]:
         run = self.run_of

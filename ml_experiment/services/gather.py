@@ -148,7 +148,7 @@ def row(layout: Layout, declared: Search, trial: Trial) -> dict[str, Any]:
         "values": _values(layout, trial),
     }
     if layout.constraints:
-        entry["excess"] = list(result.excess)
+        entry["excess"] = [_plain(amount) for amount in result.excess]
     return entry
 
 

@@ -54,7 +54,8 @@ class Studies:
 def main() -> None:
     """Answer until standard input closes."""
     if MARK not in os.environ:
-        environ = {**os.environ, **pinned(), MARK: "1"}
+        # a function or sampler of the project may walk through a set
+        environ = {**os.environ, **pinned(), "PYTHONHASHSEED": "0", MARK: "1"}
         words = [sys.executable, "-m", "ml_experiment.services.suggester"]
         os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
     sys.path.insert(1, "src")  # of the project, whose folder is the first

@@ -132,6 +132,13 @@ def test_a_grid_is_covered_once_and_then_again() -> None:
     assert len(straight(search, 62)) == 62
 
 
+def test_a_grid_has_its_points_besides_what_is_enqueued() -> None:
+    points, _ = space.parse({"x": [10, 20, 30, 40]})
+    for seed in range(3):
+        search = Search("tune", seed, points, ("minimize",), "grid", enqueued=({"x": 20},))
+        assert {each.params["x"] for each in straight(search, 5)} == {10, 20, 30, 40}
+
+
 def test_choices_keep_their_type() -> None:
     found = {json.dumps(s.params["kind"]) for s in straight(SEARCHES["random"])}
     assert found == {'"a"', '"b"', "1", "true"}

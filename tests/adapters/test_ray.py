@@ -30,6 +30,21 @@ def test_a_node_with_other_software_refuses(tmp_path: Path) -> None:
     assert "not 3.99" in what
 
 
+def test_only_whole_paths_of_the_project_are_others_on_a_node(tmp_path: Path) -> None:
+    from ml_experiment.adapters.ray_node import Node
+
+    node: Any = object.__new__(Node)
+    python = "/python/bin/python"
+    node.run_of = SimpleNamespace(python=python, boot="/boot", workspace="/project")
+    node.workspace = "/there"
+    command = (
+        "cd /project && x --in=/project/a '/project' org/project1 results/project/m /project-2/b"
+    )
+    assert node._text(command) == (
+        "cd /there && x --in=/there/a '/there' org/project1 results/project/m /project-2/b"
+    )
+
+
 def test_what_no_node_has_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     import ray as library
 

@@ -64,6 +64,7 @@ def test_kernels_and_threads_of_the_environment_change_no_suggestion(
         NPY_DISABLE_CPU_FEATURES="AVX2 FMA3",
         OPENBLAS_CORETYPE="Nehalem",
         OMP_NUM_THREADS="2",
+        PYTHONHASHSEED="5",
     )
     assert canonical(project) == of(canonical(serial), SAMPLERS)
 
