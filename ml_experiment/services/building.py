@@ -69,7 +69,8 @@ def lock(workspace: Path, name: str, engine: Engine, say: Say) -> Lock:
     if wanted.kind == "image":
         (image,) = bases.values()
         made = replace(made, packages=_packages(engine, image), image=image.id, name=wanted.base)
-        made = replace(made, registry=pins[wanted.base or ""] if image.registry else None)
+        (pin,) = pins.values()  # an id, where no registry knows the image by this name
+        made = replace(made, registry=pin if "@" in pin else None)
     elif before and (before.base, before.platform, before.sources) == (
         pins,
         platform,
@@ -88,11 +89,7 @@ def pin_of(name: str, image: Image) -> str:
     """How an image is named so that it can be no other one."""
     if "@" in name or re.fullmatch(r"sha256:[0-9a-f]{64}", name):
         return name
-    repository = re.sub(r":[^:/]*$", "", name)
-    for known in image.registry:
-        if known.partition("@")[0] == repository:
-            return known
-    return image.id
+    return dockerfiles.digest_of(name, image.registry) or image.id
 
 
 def _platform(wanted: Declared, bases: Mapping[str, Image], engine: Engine) -> str:

@@ -7,11 +7,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from ml_experiment import contents, environments
-from ml_experiment.adapters.docker import Engine
+from ml_experiment.adapters.docker import Engine, Image
 from ml_experiment.errors import UserError
 from ml_experiment.services import building
 from ml_experiment.services import environments as service
@@ -54,6 +56,33 @@ def of_list(folder: Path, text: str = "one\ntwo<2\n") -> Path:
 
 def build(place: Path, engine: Engine, **options: bool) -> building.Built:
     return building.build(place, "x", engine, SAID.append, **options)
+
+
+DIGEST = "@sha256:" + "2" * 64
+ID = "sha256:" + "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("python:3.11-slim", f"python{DIGEST}"),
+        ("docker.io/library/python:3.11-slim", f"python{DIGEST}"),
+        ("index.docker.io/library/python", f"python{DIGEST}"),
+        (f"python{DIGEST}", f"python{DIGEST}"),
+        ("localhost:5000/python", None),
+        ("mine/retagged:1", None),
+        (ID, None),
+    ],
+)
+def test_a_digest_is_found_however_a_name_is_spelled(
+    name: str, registry: str | None, tmp_path: Path
+) -> None:
+    place = workspace(tmp_path, image_yaml=f"image: {name}\n")
+    image = Image(ID, (f"other/python{DIGEST}", f"python{DIGEST}"), "linux/amd64", (), {})
+    stub = SimpleNamespace(image=lambda _: image, run=lambda *_: (1, ""), platform=image.platform)
+    locked = building.lock(place, "x", cast(Engine, stub), SAID.append)
+    assert (locked.base, locked.registry) == ({name: registry or ID}, registry)
+    assert locked.image == ID
 
 
 @pytest.mark.usefixtures("index")
