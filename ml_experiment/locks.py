@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
@@ -16,7 +18,8 @@ from ml_experiment import yamlio
 def locked(folder: Path) -> dict[str, str]:
     """Name -> version of every distribution that a folder of `envs/` pins with `==`.
 
-    Read are requirements*.txt, *.lock in that form, and environment.yml of conda.
+    Read are requirements*.txt, *.lock in that form, and environment.yml of conda, where one `=` is
+    enough: its version has `.*` at the end then.
 
     Raises:
         ExperimentError: an environment.yml that is no YAML.
@@ -100,13 +103,19 @@ def _pins(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _conda(dependencies: Any) -> Iterator[tuple[str, str]]:
+    """One `=` is any release of a version, as `1.26.*` here, unless a build follows."""
     for entry in dependencies:
         if isinstance(entry, dict):
             yield from _pins([str(line) for line in entry.get("pip") or ()])
-        elif isinstance(entry, str):
-            name, _, version = entry.rpartition("::")[2].replace("==", "=").partition("=")
-            if version.partition("=")[0]:
-                yield normal(name), version.partition("=")[0]
+        elif isinstance(entry, str) and (found := _CONDA.fullmatch(entry.rpartition("::")[2])):
+            name, equals, version, build = found.groups()
+            bare = version.rstrip("*").rstrip(".")
+            loose = bare != version or (equals == "=" and not build)
+            if bare:
+                yield normal(name), f"{bare}.*" if loose else bare
+
+
+_CONDA = re.compile(r"\s*([\w.-]+)\s*(==?)\s*([^\s=,|<>!~]+)(=\S+)?\s*")
 
 
 def normal(name: str) -> str:
@@ -114,8 +123,12 @@ def normal(name: str) -> str:
     return canonicalize_name(name.strip())
 
 
-def _same(one: str, other: str) -> bool:
+def _same(pinned: str, ran: str) -> bool:
+    """Whether a version is the pinned one, or of those that a pin like `1.26.*` means."""
+    loose = pinned.endswith(".*")
     try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+        if loose:
+            return SpecifierSet(f"=={pinned}").contains(ran, prereleases=True)
+        return Version(pinned) == Version(ran)
+    except (InvalidSpecifier, InvalidVersion):
+        return f"{ran}.".startswith(pinned[:-1]) if loose else pinned == ran
