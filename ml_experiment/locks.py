@@ -12,7 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ml_experiment import yamlio
+from ml_experiment import requirements, yamlio
 
 
 def locked(folder: Path) -> dict[str, str]:
@@ -26,7 +26,7 @@ def locked(folder: Path) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for file in sorted([*folder.glob("requirements*.txt"), *folder.glob("*.lock")]):
-        found.update(of_file(file))
+        found.update(_pins(requirements.joined(file)))
     for file in sorted([*folder.glob("environment.yml"), *folder.glob("environment.yaml")]):
         data = yamlio.read(file.read_text("utf-8", "replace"), str(file)).plain()
         found.update(_conda(data.get("dependencies") or () if isinstance(data, dict) else ()))
@@ -34,8 +34,12 @@ def locked(folder: Path) -> dict[str, str]:
 
 
 def of_file(file: Path) -> dict[str, str]:
-    """Name -> version of what a file of requirements pins."""
-    return dict(_pins(_joined(file)))
+    """Name -> version of what a file of requirements pins, and those that it names.
+
+    Raises:
+        UserError: it names a file elsewhere.
+    """
+    return dict(_pins(requirements.listed(file).asked))
 
 
 def differences(locked: Mapping[str, str], ran: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -54,29 +58,24 @@ def told(differs: Mapping[str, Mapping[str, str]], few: int = 4) -> str:
 
 
 def is_hashed(file: Path) -> bool:
-    """Whether every requirement in a file is pinned with a hash."""
-    lines = [line for line in _joined(file) if _requirement(line) is not None]
+    """Whether every requirement in a file, and in those that it names, is pinned with a hash."""
+    lines = [line for line in requirements.listed(file).asked if _requirement(line) is not None]
     return bool(lines) and all(" --hash" in line for line in lines)
 
 
 def unmet(listed: Path, pinned: Path) -> list[str]:
     """What a list asks for and the pins made of it do not have."""
-    pins, found = of_file(pinned), []
-    for line in _joined(listed):
+    pins, found, told = of_file(pinned), [], requirements.listed(listed)
+    for line in [*told.asked, *told.limits]:
         asked = _requirement(line)
         if asked is None or (asked.marker is not None and not asked.marker.evaluate()):
             continue
         version = pins.get(normal(asked.name))
         if version is None:
-            found.append(f"{asked.name} is not in it")
+            found += [f"{asked.name} is not in it"] if line in told.asked else []
         elif not asked.specifier.contains(version, prereleases=True):
             found.append(f"it has {asked.name} {version}, not {asked.specifier}")
     return found
-
-
-def _joined(file: Path) -> list[str]:
-    """The lines of a file of requirements; one that goes on behind a backslash is one."""
-    return file.read_text("utf-8", "replace").replace("\\\n", " ").splitlines()
 
 
 def _requirement(line: str) -> Requirement | None:

@@ -95,3 +95,19 @@ def test_what_a_list_asks_for_and_its_lock_lacks(tmp_path: Path) -> None:
     assert locks.unmet(listed, pinned) == []
     listed.write_text("six>=2\nmore\n")
     assert locks.unmet(listed, pinned) == ["it has six 1.5, not >=2", "more is not in it"]
+
+
+def test_what_a_list_names_is_asked_for_too(tmp_path: Path) -> None:
+    listed, pinned = tmp_path / "requirements.txt", tmp_path / "requirements.lock"
+    listed.write_text("-r base.txt\n-c limits.txt\n")
+    (tmp_path / "base.txt").write_text("six\n")
+    (tmp_path / "limits.txt").write_text("six<2\nmore<2\n")
+    pinned.write_text("six==1.5 --hash=sha256:00\n")
+    assert locks.unmet(listed, pinned) == []
+    (tmp_path / "base.txt").write_text("six\nother\n")
+    (tmp_path / "limits.txt").write_text("six<1\n")
+    assert locks.unmet(listed, pinned) == ["other is not in it", "it has six 1.5, not <1"]
+    assert not locks.is_hashed(listed)
+    (tmp_path / "base.txt").write_text("six==1.5 --hash=sha256:00\n")
+    assert locks.is_hashed(listed)
+    assert locks.of_file(listed) == {"six": "1.5"}

@@ -251,6 +251,7 @@ def _built(
             assert wanted.base is not None
             text = dockerfiles.written(wanted.kind, known.base[wanted.base])
             for file in set(known.sources) - {environments.SETTINGS}:
+                (context / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(wanted.folder / file, context / file)
         if wanted.is_pinned:  # upon the first image that is named: its Python is meant
             _fetch(wanted, engine, bases[wanted.bases()[0]], context / WHEELS, say)
@@ -272,11 +273,12 @@ def _built(
 
 
 def _fetch(wanted: Declared, engine: Engine, base: Image, target: Path, say: Say) -> None:
-    """Get what is pinned, with this machine's settings, which stay here."""
+    """Get what is pinned, with this machine's settings and the list's options, which stay here."""
     say(f"fetching {wanted.shown}/{PINNED}")
     words = ["download", "--no-deps", "--require-hashes", "-r", str(wanted.folder / PINNED)]
     words += ["--dest", str(target), *_for(wanted, engine, base)]
-    pip.run(words, say, hint=_without_wheel)
+    with pip.options(wanted.folder / "requirements.txt") as more:
+        pip.run([*words, *more], say, hint=_without_wheel)
 
 
 def _packages(engine: Engine, image: Image) -> dict[str, dict[str, str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -130,6 +132,36 @@ def test_nothing_of_where_packages_came_from_is_in_the_image(
     left = {file.name for file in (place / ".ml_experiment/envs/x").iterdir()}
     assert left == {"Dockerfile", "requirements.lock"}
     assert service.entries(place, engine)[0].image == image
+
+
+def test_what_a_list_says_of_where_wheels_are_holds_when_they_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wheels.settings(wheels.folder(tmp_path / "pips")).items():
+        monkeypatch.setenv(name, value)
+    wheels.folder(tmp_path / "mine", one="1.0")
+    place = of_list(tmp_path, f"--find-links {tmp_path}/mine\n-r base.txt\n")
+    (place / "envs/x/base.txt").write_text("one\n")
+    python = [f"{sys.version_info[0]}.{sys.version_info[1]}", "x86_64", "glibc", "2.36"]
+    image = Image(ID, (), "linux/amd64", (), {})
+    stub = SimpleNamespace(run=lambda *_: (0, json.dumps(python)), platform=image.platform)
+    stub.image = lambda _: image
+    engine = cast(Engine, stub)
+    locked = building.lock(place, "x", engine, SAID.append)
+    assert set(locked.sources) == {
+        "base.txt",
+        "image.yaml",
+        "requirements.lock",
+        "requirements.txt",
+    }
+    wanted = environments.declared(place, "x")
+    building._fetch(wanted, engine, image, tmp_path / "wheels", SAID.append)
+    assert (tmp_path / "wheels/one-1.0-py3-none-any.whl").exists()
+    (place / "envs/x/base.txt").write_text("one<2\n")
+    assert environments.changed(wanted, locked) == ["base.txt"]
+
+    (place / "envs/x/base.txt").unlink()  # a fault of this environment, not of the whole list
+    assert [entry.state for entry in service.entries(place, None)] == ["wrong"]
 
 
 OWN = f"""\
