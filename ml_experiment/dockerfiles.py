@@ -1,9 +1,11 @@
-"""Dockerfiles: which images they take something from, and those that are written for a list of packages."""
+"""Dockerfiles: which images they take something from, by which names, and those that are written for a
+list of packages.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from ml_experiment.errors import Place, UserError
@@ -66,6 +68,24 @@ def pinned(text: str, pins: Mapping[str, str], where: str) -> str:
     for name, start, end in reversed(list(images(text, where))):
         text = text[:start] + pins[name] + text[end:]
     return text
+
+
+def digest_of(name: str, known: Iterable[str]) -> str | None:
+    """How a registry knows the image that has a name, `name@sha256:…`; None where none of it does.
+
+    Args:
+        name: with or without a tag, or a digest.
+        known: how registries know the image. Docker leaves its own registry's name away in them.
+    """
+    repository = _repository(name)
+    return next((each for each in sorted(known) if _repository(each) == repository), None)
+
+
+def _repository(name: str) -> str:
+    short = re.sub(r"(:[^:/]*)?(@.*)?$", "", name)
+    for left_away in ("index.docker.io/", "docker.io/", "library/"):
+        short = short.removeprefix(left_away)
+    return short
 
 
 def takes_wheels(text: str) -> bool:

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import atomic, dockerfiles, hashing, yamlio
+from ml_experiment import atomic, dockerfiles, hashing, requirements, yamlio
 from ml_experiment.dockerfiles import PINNED, Kind
 from ml_experiment.errors import ExperimentError, Problem, UserError, did_you_mean
 
@@ -86,7 +86,11 @@ class Declared:
         return [self.base]
 
     def sources(self) -> dict[str, str]:
-        """File -> digest of all that an image of it depends on."""
+        """File -> digest of all that an image of it depends on.
+
+        Raises:
+            UserError: its list names a file elsewhere.
+        """
         if self.kind == "dockerfile":
             every = (Path(file) for file in hashing.regular_files(self.folder))
             files = [f for f in every if f.name != LOCK or f.parent != self.folder]
@@ -94,6 +98,8 @@ class Declared:
             listed = [name for name, kind in LISTS.items() if kind == self.kind]
             listed += [SETTINGS, *([PINNED] if self.kind == "python" else [])]
             files = [self.folder / name for name in listed if (self.folder / name).exists()]
+            if self.kind == "python":
+                files += requirements.listed(self.folder / "requirements.txt").files[1:]
         digests = zip(files, hashing.of_files(files), strict=True)
         found = {file.relative_to(self.folder).as_posix(): digest for file, digest in digests}
         if SETTINGS in found:  # what is for the host alone is nothing to an image

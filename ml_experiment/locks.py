@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from ml_experiment import yamlio
+from ml_experiment import requirements, yamlio
 
 
 def locked(folder: Path) -> dict[str, str]:
     """Name -> version of every distribution that a folder of `envs/` pins with `==`.
 
-    Read are requirements*.txt, *.lock in that form, and environment.yml of conda.
+    Read are requirements*.txt, *.lock in that form, and environment.yml of conda, where one `=` is
+    enough: its version has `.*` at the end then.
 
     Raises:
         ExperimentError: an environment.yml that is no YAML.
     """
     found: dict[str, str] = {}
     for file in sorted([*folder.glob("requirements*.txt"), *folder.glob("*.lock")]):
-        found.update(of_file(file))
+        found.update(_pins(requirements.joined(file)))
     for file in sorted([*folder.glob("environment.yml"), *folder.glob("environment.yaml")]):
         data = yamlio.read(file.read_text("utf-8", "replace"), str(file)).plain()
         found.update(_conda(data.get("dependencies") or () if isinstance(data, dict) else ()))
@@ -31,8 +34,12 @@ def locked(folder: Path) -> dict[str, str]:
 
 
 def of_file(file: Path) -> dict[str, str]:
-    """Name -> version of what a file of requirements pins."""
-    return dict(_pins(_joined(file)))
+    """Name -> version of what a file of requirements pins, and those that it names.
+
+    Raises:
+        UserError: it names a file elsewhere.
+    """
+    return dict(_pins(requirements.listed(file).asked))
 
 
 def differences(locked: Mapping[str, str], ran: Mapping[str, str]) -> dict[str, dict[str, str]]:
@@ -51,29 +58,24 @@ def told(differs: Mapping[str, Mapping[str, str]], few: int = 4) -> str:
 
 
 def is_hashed(file: Path) -> bool:
-    """Whether every requirement in a file is pinned with a hash."""
-    lines = [line for line in _joined(file) if _requirement(line) is not None]
+    """Whether every requirement in a file, and in those that it names, is pinned with a hash."""
+    lines = [line for line in requirements.listed(file).asked if _requirement(line) is not None]
     return bool(lines) and all(" --hash" in line for line in lines)
 
 
 def unmet(listed: Path, pinned: Path) -> list[str]:
     """What a list asks for and the pins made of it do not have."""
-    pins, found = of_file(pinned), []
-    for line in _joined(listed):
+    pins, found, told = of_file(pinned), [], requirements.listed(listed)
+    for line in [*told.asked, *told.limits]:
         asked = _requirement(line)
         if asked is None or (asked.marker is not None and not asked.marker.evaluate()):
             continue
         version = pins.get(normal(asked.name))
         if version is None:
-            found.append(f"{asked.name} is not in it")
+            found += [f"{asked.name} is not in it"] if line in told.asked else []
         elif not asked.specifier.contains(version, prereleases=True):
             found.append(f"it has {asked.name} {version}, not {asked.specifier}")
     return found
-
-
-def _joined(file: Path) -> list[str]:
-    """The lines of a file of requirements; one that goes on behind a backslash is one."""
-    return file.read_text("utf-8", "replace").replace("\\\n", " ").splitlines()
 
 
 def _requirement(line: str) -> Requirement | None:
@@ -100,13 +102,19 @@ def _pins(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _conda(dependencies: Any) -> Iterator[tuple[str, str]]:
+    """One `=` is any release of a version, as `1.26.*` here, unless a build follows."""
     for entry in dependencies:
         if isinstance(entry, dict):
             yield from _pins([str(line) for line in entry.get("pip") or ()])
-        elif isinstance(entry, str):
-            name, _, version = entry.rpartition("::")[2].replace("==", "=").partition("=")
-            if version.partition("=")[0]:
-                yield normal(name), version.partition("=")[0]
+        elif isinstance(entry, str) and (found := _CONDA.fullmatch(entry.rpartition("::")[2])):
+            name, equals, version, build = found.groups()
+            bare = version.rstrip("*").rstrip(".")
+            loose = bare != version or (equals == "=" and not build)
+            if bare:
+                yield normal(name), f"{bare}.*" if loose else bare
+
+
+_CONDA = re.compile(r"\s*([\w.-]+)\s*(==?)\s*([^\s=,|<>!~]+)(=\S+)?\s*")
 
 
 def normal(name: str) -> str:
@@ -114,8 +122,12 @@ def normal(name: str) -> str:
     return canonicalize_name(name.strip())
 
 
-def _same(one: str, other: str) -> bool:
+def _same(pinned: str, ran: str) -> bool:
+    """Whether a version is the pinned one, or of those that a pin like `1.26.*` means."""
+    loose = pinned.endswith(".*")
     try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return one == other
+        if loose:
+            return SpecifierSet(f"=={pinned}").contains(ran, prereleases=True)
+        return Version(pinned) == Version(ran)
+    except (InvalidSpecifier, InvalidVersion):
+        return f"{ran}.".startswith(pinned[:-1]) if loose else pinned == ran

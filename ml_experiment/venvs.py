@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from ml_experiment import atomic, environments, hashing
+from ml_experiment import atomic, environments, hashing, requirements
 from ml_experiment.dockerfiles import PINNED
 from ml_experiment.errors import UserError
 from ml_experiment.plan import STATE
@@ -28,7 +28,8 @@ def pins(workspace: Path, name: str) -> Path:
     """The file that pins what is installed, with hashes.
 
     Raises:
-        UserError: there is none, or it is not what requirements.txt comes to.
+        UserError: there is none, or it is not what requirements.txt comes to, or that names a file
+            elsewhere.
     """
     from ml_experiment import locks  # noqa: PLC0415  # 40 ms of packaging
 
@@ -55,7 +56,8 @@ def folder(workspace: Path, name: str) -> str:
     Raises:
         UserError: as of `pins`.
     """
-    text = pins(workspace, name).read_text("utf-8", "replace")
+    files = requirements.listed(pins(workspace, name)).files
+    text = "".join(file.read_text("utf-8", "replace") for file in files)
     made_of = [text, platform.python_version(), sys.implementation.name, sys.base_prefix]
     digest = hashing.of_text(hashing.canonical(made_of))[:12]
     return f"{STATE}/environments/{name}-{digest}"

@@ -109,6 +109,22 @@ def test_every_file_of_a_dockerfiles_folder_counts(tmp_path: Path) -> None:
     assert set(environments.declared(tmp_path, "x").sources()) == {"Dockerfile", "more/setup.sh"}
 
 
+def test_what_a_list_names_counts_too(tmp_path: Path) -> None:
+    made = folder(tmp_path, requirements_txt="-r base.txt\n-c limits.txt\n", image_yaml="base: a\n")
+    for name in ("base", "limits"):
+        (made / f"{name}.txt").write_text("six\n")
+    sources = environments.declared(tmp_path, "x").sources()
+    environments.write(tmp_path, "x", Lock({"a": "sha256:1"}, "linux/amd64", sources, "sha256:2"))
+    assert environments.why_not(tmp_path, "x") is None
+    for name in ("base", "limits"):
+        (made / f"{name}.txt").write_text("six<2\n")
+    what, _ = environments.why_not(tmp_path, "x") or ("", "")
+    assert what.startswith("base.txt, limits.txt changed")
+    (made / "requirements.txt").write_text("-r ../base.txt\n")
+    with pytest.raises(MLExperimentError, match=r"-r \.\./base\.txt is outside of envs/x"):
+        environments.why_not(tmp_path, "x")
+
+
 def test_pins_are_sorted_and_have_hashes() -> None:
     def report(name: str, version: str, **info: object) -> dict[str, object]:
         return {

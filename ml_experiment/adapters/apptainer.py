@@ -6,9 +6,13 @@ the first job, which the rules name: from an archive beside it, or from the Dock
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ml_experiment import containers, environments, launcher
@@ -17,6 +21,7 @@ from ml_experiment.launch import BOOT
 from ml_experiment.plan import STATE, Plan
 
 FOLDER = f"{STATE}/images"
+MANIFEST = "manifest.json"  # in archives of `docker save`; newer ones have an OCI index as well
 
 
 def address(plan: Plan, environment: str | None) -> str | None:
@@ -96,8 +101,9 @@ def _make(folder: Path, name: str, image: str) -> None:
     if _is_there(folder / file):
         return
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
-    there = (folder / archive).is_file()
-    source = f"docker-archive:{folder / archive}" if there else f"docker-daemon:{image}"
+    source = f"docker-daemon:{image}"
+    if (folder / archive).is_file():
+        source = f"{_kind(folder / archive, archive, image)}:{folder / archive}"
     program = launcher.offer()
     if program is None:
         hint = "install Apptainer, or Docker, with which ml-experiment runs them as well"
@@ -114,3 +120,63 @@ def _make(folder: Path, name: str, image: str) -> None:
             hint=f"where Docker has it: `ml-experiment env export {name} {archive}`; then here again",
         )
     (folder / part).replace(folder / file)
+
+
+def _kind(file: Path, shown: str, image: str) -> str:
+    """What Apptainer calls an archive of an image.
+
+    That it is of this image is read from its bytes: files are moved about, and have any name.
+
+    Raises:
+        UserError: it is of another one, or of none.
+    """
+    hint = "export the image that is locked, or remove the file: then the Docker engine is asked"
+    try:
+        with tarfile.open(file) as tar:
+            old, found = MANIFEST in tar.getnames(), list(_held(tar))
+    except (OSError, tarfile.TarError, ValueError, LookupError, TypeError, AttributeError) as error:
+        what = f"not the archive of an image: {error}"
+        raise UserError(what, where=shown, expected=image, hint=hint) from None
+    if image not in found:
+        what = "the archive is of another image than the locked one"
+        value = found[0] if found else None
+        raise UserError(what, where=shown, value=value, expected=image, hint=hint)
+    return "docker-archive" if old else "oci-archive"
+
+
+def _held(tar: tarfile.TarFile) -> Iterator[str]:
+    """The digests by which engines know the images of an archive, computed from what is in it.
+
+    That of the configuration; engines that keep manifests know an image by that one.
+    """
+    if MANIFEST in tar.getnames():
+        for entry in json.loads(_content(tar, MANIFEST)):
+            yield _digest(_content(tar, entry["Config"]))
+    if "index.json" in tar.getnames():
+        waiting, passed = list(json.loads(_content(tar, "index.json"))["manifests"]), []
+        while waiting:
+            digest = waiting.pop(0)["digest"]
+            if _blob(digest) not in tar.getnames():  # an image of another platform
+                continue
+            content = _content(tar, _blob(digest))
+            manifest = json.loads(content)
+            waiting += manifest.get("manifests", [])
+            passed.append(_digest(content))
+            if "config" in manifest:
+                yield _digest(_content(tar, _blob(manifest["config"]["digest"])))
+        yield from passed
+
+
+def _blob(digest: str) -> str:
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def _content(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(name)
+    if member is None:
+        raise ValueError(f"{name} is no file")
+    return member.read()
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -281,16 +281,16 @@ class Engine:
         return list(known["Layers"])
 
     def save(self, image: str, name: str, file: IO[bytes]) -> None:
-        """Write an image as an archive that `docker load` takes."""
-        repository, _, tag = name.rpartition(":")
-        chosen = (
-            self._client.images.get(f"{repository}:{tag}")
-            if repository
-            else self._client.images.get(image)
-        )
-        if chosen.id != image:
-            raise UserError("the name is another image's", value=name, expected=image)
-        for chunk in chosen.save(named=name if repository else False):
+        """Write an image as an archive that `docker load` takes.
+
+        Args:
+            image: its id.
+            name: that is in the archive too, if it means this image; one with a digest cannot be.
+            file: to write to.
+        """
+        chosen = self._client.images.get(image)
+        tag = next((tag for tag in chosen.tags if tag in (name, f"{name}:latest")), False)
+        for chunk in chosen.save(named=tag):
             file.write(chunk)
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import environments, marked
+from ml_experiment import dockerfiles, environments, marked
 from ml_experiment.apptainer import Source
 from ml_experiment.errors import UserError
 from ml_experiment.living import alive, living
@@ -123,21 +122,13 @@ def obtained(source: Source) -> dict[str, Any]:
     if done.returncode:
         raise UserError(f"the Docker engine does not have it: {done.stderr.strip()}", value=name)
     (data,) = json.loads(done.stdout)
-    repository = re.sub(r"(:[^:/]*)?(@.*)?$", "", name)
-    known = sorted(data.get("RepoDigests") or ())
     variables = (data.get("Config") or {}).get("Env") or ()
     return {
         "image": data["Id"],
         "platform": f"{data['Os']}/{data['Architecture']}",
-        "registry": next((each for each in known if _same(each, repository)), None),
+        "registry": dockerfiles.digest_of(name, data.get("RepoDigests") or ()),
         "variables": sorted(each.partition("=")[0] for each in variables),
     }
-
-
-def _same(known: str, repository: str) -> bool:
-    """Whether a digest is of a repository; Docker leaves its own registry's name away."""
-    short = repository.removeprefix("docker.io/").removeprefix("library/")
-    return known.partition("@")[0] == short
 
 
 def _inspected(name: str) -> subprocess.CompletedProcess[str]:

@@ -10,10 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-from ml_experiment import environments, locks, venvs
+from ml_experiment import environments, locks, requirements, venvs
 from ml_experiment.errors import UserError
 from ml_experiment.plan import Plan
 
@@ -78,7 +79,11 @@ def resolved(file: Path, where: Sequence[str], hint: Hint | None = None) -> str:
         file: the requirements.txt.
         where: words that mean another Python than this one.
         hint: as of `run`.
+
+    Raises:
+        UserError: as of `run`, or it names a file elsewhere.
     """
+    requirements.listed(file)
     reports = []
     for asked in (["-r", str(file)], ["pip"]):
         with tempfile.TemporaryDirectory() as folder:
@@ -87,6 +92,20 @@ def resolved(file: Path, where: Sequence[str], hint: Hint | None = None) -> str:
             run([*words, "--report", str(report), *where, *asked], hint=hint)
             reports.append(json.loads(report.read_text("utf-8")))
     return environments.pins_text(reports)
+
+
+@contextmanager
+def options(file: Path) -> Iterator[list[str]]:
+    """Words by which pip has the options in a requirements.txt, such as an index, and asks for nothing.
+
+    They are in a file that only this user can read, while pip runs: there may be a password in them,
+    and everybody on this machine sees the words of a program.
+    """
+    lines = requirements.listed(file).options
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "options.txt"
+        told.write_text("\n".join([*lines, ""]), "utf-8")
+        yield ["-r", str(told)] if lines else []
 
 
 def prepare(plan: Plan, say: Say) -> None:
@@ -140,7 +159,8 @@ def _install(folder: Path, pins: Path, name: str, say: Say) -> None:
     words = ["--python", str(python), "install", "--require-hashes", "--progress-bar", "off"]
     words += ["--no-warn-script-location", "--root-user-action=ignore", "-r", str(pins)]
     try:
-        run(words, say, hint=lambda told: _what_to_do(told, pins, name))
+        with options(pins.with_name(venvs.LIST)) as more:
+            run([*words, *more], say, hint=lambda told: _what_to_do(told, pins, name))
     except UserError as error:
         problem = error.problem
         raise UserError(problem.what, where=f"{where}/{pins.name}", hint=problem.hint) from None

@@ -5,9 +5,7 @@ Everything here runs on Snakemake's listener thread, one event after the other.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import json
 import os
 import re
 import secrets
@@ -34,7 +32,7 @@ from ml_experiment import (
     tracking,
     travelling,
 )
-from ml_experiment.adapters import outcomes, slurm
+from ml_experiment.adapters import outcomes, slurm, snakemake_metadata
 from ml_experiment.adapters import snakemake as rules
 from ml_experiment.attempts import Started
 from ml_experiment.hashing import of_text
@@ -129,7 +127,7 @@ class Session:
             folder = self.folder
             if self.plan is not None:
                 travelling.take(self.plan)
-            self.recorder = Recorder(folder, self.plan, run, _metadata(folder))
+            self.recorder = Recorder(folder, self.plan, run, snakemake_metadata.reader(folder))
             records.append(records.runs_file(folder), self._run(self.recorder))
             if not self.offline:
                 self.writer = tracking.Writer(folder, run)
@@ -364,28 +362,6 @@ def _keep_diff(recorder: Recorder, diff: str | None) -> str | None:
     path = f"{STATE}/diffs/{of_text(text)}.patch"
     atomic.write_if_changed(recorder.folder / path, text)
     return path
-
-
-def _metadata(folder: Path) -> Callable[[str], Mapping[str, Any]]:
-    """How Snakemake's own file about an output is read: one of JSON, named by the output.
-
-    The place is private to Snakemake (`snakemake.persistence.file`); where there is nothing, or
-    another backend is in use, nothing is known.
-    """
-    root = folder / ".snakemake" / "metadata"
-
-    def read(path: str) -> Mapping[str, Any]:
-        try:
-            most = os.pathconf(root, "PC_NAME_MAX") - 1
-            name = base64.urlsafe_b64encode(path.encode()).decode()
-            parts = [name[start : start + most] for start in range(0, len(name), most)]
-            file = root.joinpath(*(f"@{part}" for part in parts[:-1]), parts[-1])
-            data = json.loads(file.read_text("utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return data if isinstance(data, dict) else {}
-
-    return read
 
 
 def _display(stream: TextIO) -> Display:

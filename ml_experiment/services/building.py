@@ -69,7 +69,8 @@ def lock(workspace: Path, name: str, engine: Engine, say: Say) -> Lock:
     if wanted.kind == "image":
         (image,) = bases.values()
         made = replace(made, packages=_packages(engine, image), image=image.id, name=wanted.base)
-        made = replace(made, registry=pins[wanted.base or ""] if image.registry else None)
+        (pin,) = pins.values()  # an id, where no registry knows the image by this name
+        made = replace(made, registry=pin if "@" in pin else None)
     elif before and (before.base, before.platform, before.sources) == (
         pins,
         platform,
@@ -88,11 +89,7 @@ def pin_of(name: str, image: Image) -> str:
     """How an image is named so that it can be no other one."""
     if "@" in name or re.fullmatch(r"sha256:[0-9a-f]{64}", name):
         return name
-    repository = re.sub(r":[^:/]*$", "", name)
-    for known in image.registry:
-        if known.partition("@")[0] == repository:
-            return known
-    return image.id
+    return dockerfiles.digest_of(name, image.registry) or image.id
 
 
 def _platform(wanted: Declared, bases: Mapping[str, Image], engine: Engine) -> str:
@@ -254,6 +251,7 @@ def _built(
             assert wanted.base is not None
             text = dockerfiles.written(wanted.kind, known.base[wanted.base])
             for file in set(known.sources) - {environments.SETTINGS}:
+                (context / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(wanted.folder / file, context / file)
         if wanted.is_pinned:  # upon the first image that is named: its Python is meant
             _fetch(wanted, engine, bases[wanted.bases()[0]], context / WHEELS, say)
@@ -275,11 +273,12 @@ def _built(
 
 
 def _fetch(wanted: Declared, engine: Engine, base: Image, target: Path, say: Say) -> None:
-    """Get what is pinned, with this machine's settings, which stay here."""
+    """Get what is pinned, with this machine's settings and the list's options, which stay here."""
     say(f"fetching {wanted.shown}/{PINNED}")
     words = ["download", "--no-deps", "--require-hashes", "-r", str(wanted.folder / PINNED)]
     words += ["--dest", str(target), *_for(wanted, engine, base)]
-    pip.run(words, say, hint=_without_wheel)
+    with pip.options(wanted.folder / "requirements.txt") as more:
+        pip.run([*words, *more], say, hint=_without_wheel)
 
 
 def _packages(engine: Engine, image: Image) -> dict[str, dict[str, str]]:

@@ -51,13 +51,14 @@ def _entry(workspace: Path, name: str, engine: Engine | None) -> Entry:
         wanted = environments.declared(workspace, name)
         known = environments.read(workspace, name)
         bases = wanted.bases()
+        different = environments.changed(wanted, known) if known else []
     except MLExperimentError as error:
         return Entry(name, None, (), None, "wrong", str(error))
     image = known.image if known else None
     state, remark = READY, ""
     if known is None:
         state = NEW
-    elif different := environments.changed(wanted, known):
+    elif different:
         state, remark = "stale", f"{', '.join(different)} changed"
     elif image is None:
         state = UNBUILT

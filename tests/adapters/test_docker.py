@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import gc
 import io
+import json
+import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from ml_experiment.adapters.docker import Engine, Image
 from ml_experiment.errors import UserError
 from tests.docker_engine import BASE
+
+ID = "sha256:" + "1" * 64
 
 
 @pytest.fixture
@@ -116,5 +121,30 @@ def test_an_archive_is_the_image(engine: Engine) -> None:
     file = io.BytesIO()
     engine.save(base(engine).id, BASE, file)
     assert file.tell() > 10_000_000
-    with pytest.raises(UserError, match="the name is another image's"):
-        engine.save("sha256:0", BASE, io.BytesIO())
+    file.seek(0)
+    with tarfile.open(fileobj=file) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest is not None
+        assert json.load(manifest)[0]["RepoTags"] == [BASE]
+
+
+@pytest.mark.parametrize(
+    ("name", "tags", "asked"),
+    [
+        ("mine/x:1", ["mine/x:1", "mine/x:2"], "mine/x:1"),
+        ("localhost:5000/x", ["localhost:5000/x:latest"], "localhost:5000/x:latest"),
+        ("mine/x:1", ["mine/x:2"], ID),  # the name is another image's now
+        ("pytorch/pytorch@sha256:" + "2" * 64, [], ID),
+        ("", [], ID),
+    ],
+)
+def test_an_image_is_written_whatever_it_is_called(name: str, tags: list[str], asked: str) -> None:
+    from docker.models.images import Image as Theirs
+
+    api = SimpleNamespace(get_image=lambda image, _: [image.encode()])
+    chosen = Theirs({"Id": ID, "RepoTags": tags}, SimpleNamespace(api=api))
+    engine = Engine.__new__(Engine)  # one that is not asked
+    engine._client = SimpleNamespace(images=SimpleNamespace(get={ID: chosen}.__getitem__))
+    file = io.BytesIO()
+    engine.save(ID, name, file)
+    assert file.getvalue() == asked.encode()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from ml_experiment import contents, environments
-from ml_experiment.adapters.docker import Engine
+from ml_experiment.adapters.docker import Engine, Image
 from ml_experiment.errors import UserError
 from ml_experiment.services import building
 from ml_experiment.services import environments as service
@@ -54,6 +58,33 @@ def of_list(folder: Path, text: str = "one\ntwo<2\n") -> Path:
 
 def build(place: Path, engine: Engine, **options: bool) -> building.Built:
     return building.build(place, "x", engine, SAID.append, **options)
+
+
+DIGEST = "@sha256:" + "2" * 64
+ID = "sha256:" + "1" * 64
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("python:3.11-slim", f"python{DIGEST}"),
+        ("docker.io/library/python:3.11-slim", f"python{DIGEST}"),
+        ("index.docker.io/library/python", f"python{DIGEST}"),
+        (f"python{DIGEST}", f"python{DIGEST}"),
+        ("localhost:5000/python", None),
+        ("mine/retagged:1", None),
+        (ID, None),
+    ],
+)
+def test_a_digest_is_found_however_a_name_is_spelled(
+    name: str, registry: str | None, tmp_path: Path
+) -> None:
+    place = workspace(tmp_path, image_yaml=f"image: {name}\n")
+    image = Image(ID, (f"other/python{DIGEST}", f"python{DIGEST}"), "linux/amd64", (), {})
+    stub = SimpleNamespace(image=lambda _: image, run=lambda *_: (1, ""), platform=image.platform)
+    locked = building.lock(place, "x", cast(Engine, stub), SAID.append)
+    assert (locked.base, locked.registry) == ({name: registry or ID}, registry)
+    assert locked.image == ID
 
 
 @pytest.mark.usefixtures("index")
@@ -101,6 +132,36 @@ def test_nothing_of_where_packages_came_from_is_in_the_image(
     left = {file.name for file in (place / ".ml_experiment/envs/x").iterdir()}
     assert left == {"Dockerfile", "requirements.lock"}
     assert service.entries(place, engine)[0].image == image
+
+
+def test_what_a_list_says_of_where_wheels_are_holds_when_they_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in wheels.settings(wheels.folder(tmp_path / "pips")).items():
+        monkeypatch.setenv(name, value)
+    wheels.folder(tmp_path / "mine", one="1.0")
+    place = of_list(tmp_path, f"--find-links {tmp_path}/mine\n-r base.txt\n")
+    (place / "envs/x/base.txt").write_text("one\n")
+    python = [f"{sys.version_info[0]}.{sys.version_info[1]}", "x86_64", "glibc", "2.36"]
+    image = Image(ID, (), "linux/amd64", (), {})
+    stub = SimpleNamespace(run=lambda *_: (0, json.dumps(python)), platform=image.platform)
+    stub.image = lambda _: image
+    engine = cast(Engine, stub)
+    locked = building.lock(place, "x", engine, SAID.append)
+    assert set(locked.sources) == {
+        "base.txt",
+        "image.yaml",
+        "requirements.lock",
+        "requirements.txt",
+    }
+    wanted = environments.declared(place, "x")
+    building._fetch(wanted, engine, image, tmp_path / "wheels", SAID.append)
+    assert (tmp_path / "wheels/one-1.0-py3-none-any.whl").exists()
+    (place / "envs/x/base.txt").write_text("one<2\n")
+    assert environments.changed(wanted, locked) == ["base.txt"]
+
+    (place / "envs/x/base.txt").unlink()  # a fault of this environment, not of the whole list
+    assert [entry.state for entry in service.entries(place, None)] == ["wrong"]
 
 
 OWN = f"""\
