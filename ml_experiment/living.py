@@ -7,18 +7,24 @@ from pathlib import Path
 
 
 def living(pid: int) -> str | None:
-    """A process as `PID.BEGAN`, so that a later one of this number is another; None: there is none."""
+    """A process as `PID.BEGAN@MACHINE`, so that a later one of this number is another, and one elsewhere
+    is; None: there is none.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
     except OSError:
         return None
-    return f"{pid}.{stat.rpartition(')')[2].split()[19]}"
+    return f"{pid}.{stat.rpartition(')')[2].split()[19]}@{os.uname().nodename}"
 
 
 def alive(run: str) -> bool:
-    """Whether the process that `living` has named so is there."""
-    pid = run.partition(".")[0]
-    return pid.isdecimal() and living(int(pid)) == run
+    """Whether the process that `living` has named so is there, or may be: on another machine."""
+    name, _, machine = run.partition("@")
+    if machine not in ("", os.uname().nodename):
+        return True
+    pid = name.partition(".")[0]
+    there = living(int(pid)) if pid.isdecimal() else None
+    return there is not None and there.partition("@")[0] == name
 
 
 def outermost(program: str) -> int:

@@ -59,7 +59,8 @@ def main() -> None:
         words = [sys.executable, "-m", "ml_experiment.services.suggester"]
         os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
     sys.path.insert(1, "src")  # of the project, whose folder is the first
-    answers, sys.stdout = sys.stdout, sys.stderr  # a function that draws a space may print
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # a function that draws a space may print, and a program that it starts
     studies = Studies()
     for line in sys.stdin:
         answer = json.dumps(studies.answer(json.loads(line)))

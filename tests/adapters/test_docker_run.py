@@ -50,6 +50,7 @@ def test_a_run_is_known_by_its_process_and_no_other_of_that_number() -> None:
         assert run is not None
         assert alive(run)
         assert not alive(f"{other.pid}.1")
+        assert alive(f"{other.pid}.1@another-machine")  # whose jobs may have containers here
         other.kill()
     assert not alive(run)
     assert not alive("")
