@@ -32,6 +32,7 @@ PARTS = {  # a key's entries, as `status` names a change of them
     "threads": "threads",
     "gpus": "threads",
     "inputs": "inputs",
+    "folders": "data",
     "outputs": "outputs",
     "rows": "inputs",
     "search": "search",
@@ -63,6 +64,10 @@ def of_case(plan: Plan, job: Job) -> dict[str, Any]:
         key["gpus"] = work.gpus
     if work.params_from is not None:
         key["params_from"] = work.params_from
+    items = job.step.inputs[job.case.label].values()
+    raw = {source.path for item in items for source in item.sources}
+    if folders := {path: digest for path, digest in plan.folders.items() if path in raw}:
+        key["folders"] = folders  # Snakemake sees of a folder only when a name in it changes
     return {**key, **_of_trial(job)} if job.trial is not None else key
 
 
@@ -198,7 +203,9 @@ def changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         word = PARTS.get(entry, entry)
         if not _differ(before, after):
             continue
-        if entry in {"params", "matrix", "code", "space"} and isinstance(before or {}, dict):
+        if entry in {"params", "matrix", "code", "space", "folders"} and isinstance(
+            before or {}, dict
+        ):
             was, now = before or {}, after or {}
             names = {*was, *now}
             found |= {

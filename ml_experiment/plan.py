@@ -4,7 +4,6 @@
                      └─ Replicate  one seed
     A job is one case under one replicate of one step. A study is two steps: one whose jobs are its
     trials, and one with a job for each case that gathers them.
-
 Nothing here reads a file. `resolve.py` makes a plan and reports what is wrong on the way.
 """
 
@@ -217,6 +216,7 @@ class Plan:
     steps: Mapping[str, StepPlan]
     pythons: Mapping[str, str] = field(default_factory=dict)  # environment -> its Python's folder
     registries: Mapping[str, str] = field(default_factory=dict)  # environment -> `name@sha256:…`
+    folders: Mapping[str, str] = field(default_factory=dict)  # raw input that is one -> its digest
     _jobs: dict[tuple[str, str, str], Job] = field(default_factory=dict, compare=False, repr=False)
     _cases: dict[tuple[str, ...], dict[tuple[str, ...], list[Case]]] = field(
         default_factory=dict, compare=False, repr=False

@@ -5,18 +5,23 @@ The experiment names them (`data:`), and a step's input `data.NAME` is the path.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_experiment import paths, yamlio
+from ml_experiment import atomic, paths, yamlio
+from ml_experiment.digests import Digests
 from ml_experiment.errors import ExperimentError, Place, Problem, UserError
+from ml_experiment.hashing import canonical
 from ml_experiment.model import Data, Import
 from ml_experiment.plan import STATE, Plan
 from ml_experiment.references import DATA
 
 ENDING = ".dvc"
+MARK = ".snakemake_timestamp"  # in a folder that a rule has made
 
 Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
 
@@ -123,6 +128,35 @@ def lost(folder: Path, data: Data) -> bool:
         return False
     found = kept(folder, path)
     return found is None or not found.digest
+
+
+def folders(plan: Plan) -> dict[str, str]:
+    """The digest of every input that is a folder and that no rule makes, by path.
+
+    Which are read again is known by number, size and the latest time of their files, from last time.
+    A folder that a rule has made has Snakemake's mark, by whose time Snakemake goes.
+    """
+    ours = (f"{plan.results}/", f"{plan.logs}/", f"{STATE}/")
+    items = (
+        item for s in plan.steps.values() for each in s.inputs.values() for item in each.values()
+    )
+    named = {source.path for item in items for source in item.sources if source.path is not None}
+    wanted = [
+        path
+        for path in sorted(named)
+        if (plan.folder / path).is_dir()
+        and not path.startswith(ours)
+        and not (plan.folder / path / MARK).exists()
+    ]
+    if not wanted:
+        return {}
+    digests, file = Digests(plan.folder), plan.folder / STATE / "folders.json"
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        digests.learn(json.loads(file.read_text("utf-8")))
+    entries = digests.entries(wanted)
+    with suppress(OSError):  # then they are read again next time
+        atomic.write_if_changed(file, canonical(entries) + "\n", durable=False)
+    return {path: entry["hash"] for path, entry in entries.items() if entry["hash"]}
 
 
 def path_of(declared: str) -> str:

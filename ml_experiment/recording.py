@@ -222,13 +222,26 @@ class Recorder:
         }
         if failure:
             record["tail"] = failure.tail
+        if plan and not job and started.rule.rpartition(".")[0] not in plan.steps:
+            record["by_hand"] = True
         if job and job.trial is not None:
             record["trial"] = trying.status(plan, job)
             record["reports"] = trying.reports(plan, job)
         if plan and job and state == "finished" and (models := registered.of_job(plan, job)):
             record["models"] = models
-        redacted: dict[str, Any] = self.redactor.data(record)
-        return redacted
+        return self._redacted(record)
+
+    def _redacted(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record without secrets. Names that the project's own files have are none: by these it is
+        compared with what is there.
+        """
+        found: dict[str, Any] = self.redactor.data(record)
+        for name in ("job", "key_file", "log", "metrics_file", "rule", "wildcards"):
+            found[name] = record[name]
+        for name in ("code", "inputs", "outputs"):
+            files = record[name] or {}
+            found[name] = {path: self.redactor.data(entry) for path, entry in files.items()}
+        return found
 
     def _inputs(self, started: Started) -> dict[str, dict[str, Any]]:
         """Digests of the inputs; one that is not as it was when the job began says so."""

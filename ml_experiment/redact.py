@@ -28,9 +28,11 @@ Find = Callable[[str, int], Span | None]  # a text and where a word begins -> wh
 
 _VARIABLE = re.compile(
     r"(?:TOKEN|SECRET|PASSW(?:OR)?D|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY|CREDENTIAL)S?"
-    r"(?![A-Z])(?!.*_(?:FILE|PATH|DIR|HOME)$)",  # TOKENIZERS_PARALLELISM is none
+    r"(?![A-Z])(?!.*_(?:FILE|PATH|DIR|HOME)$)"  # TOKENIZERS_PARALLELISM is none
+    r"|(?:^|_|SSH)PASS$|_PWD$",
     re.IGNORECASE,
 )
+_KEY = re.compile(r"_KEY$", re.IGNORECASE)  # OPENAI_KEY, and SORT_KEY
 _TRIVIAL = re.compile(
     "default|development|disabled|enabled|localhost|offline|online|password|production|secret"
     "|staging|testing|undefined",
@@ -99,7 +101,8 @@ def redactor(environ: Mapping[str, str], passed: Iterable[str]) -> Redactor:
     names = set(passed)
     forms: set[str] = set()
     for name, value in environ.items():
-        if name in names or _VARIABLE.search(name):
+        named = _VARIABLE.search(name) or (_KEY.search(name) and _RANDOM.fullmatch(value))
+        if name in names or named:
             forms |= _forms(value) | _forms(value.strip())
         elif "://" in value and (span := _in_url(value, value.index("://"))):
             password = value[slice(*span)]

@@ -83,8 +83,13 @@ class _Command:
     @property
     def head(self) -> str | None:
         """The word that names the program or builtin, if it is already there."""
-        found = (w for w in self.words if w not in _LEADING and not _ASSIGNMENT.match(w))
-        return next(found, None)
+        leading = False
+        for word in self.words:
+            if word in _LEADING:
+                leading = True
+            elif not _ASSIGNMENT.match(word) and not (leading and word.startswith("-")):
+                return word  # and no option, as in `command -p eval`
+        return None
 
 
 @dataclass

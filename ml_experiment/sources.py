@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from ml_experiment.placeholders import Template
 INTERPRETERS = re.compile(r"^(python[\d.]*|Rscript|bash|sh|julia|node|perl|ruby)$")
 MAX_BYTES = 1 << 20  # a literal path to more than this is data, not code
 _MADE = re.compile(r"(results|logs)(-[^/]*)?/|\.")
+_MODULE = re.compile(r"(?:-[A-Za-z]{0,9}m|--module)|-m([A-Za-z_][\w.]*)")
 _VARIABLE = re.compile(r"\bML_EXPERIMENT_[A-Z0-9_]+")
 
 
@@ -65,17 +66,18 @@ def of_run(template: Template, folder: Path) -> Code:
     words = template.words
     problems: list[tuple[str, str | None]] = []
     files: set[Path] = set()
-    for index, word in enumerate(words):
-        following = words[index + 1] if index + 1 < len(words) else ""
-        if INTERPRETERS.match(word.rpartition("/")[2]):
-            if following == "-m" and index + 2 < len(words):
-                files.update(_module(words[index + 2], (folder, folder / "src"), folder))
-            elif _missing_script(following, folder):
-                problems.append((f"no such script: {following}", _nearest_file(following, folder)))
+    places = [folder]  # where the command is, and to where it goes by `cd`
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        if word in ("cd", "pushd") and (place := _inner(places[-1] / following, folder)):
+            places.append(place)
+        if INTERPRETERS.match(word.rpartition("/")[2]) and all(
+            _missing_script(following, place) for place in places
+        ):
+            problems.append((f"no such script: {following}", _nearest_file(following, places[-1])))
+        if module := _MODULE.fullmatch(word):  # of python, torchrun, and other launchers
+            files.update(_run_as_module(module[1] or following, places, folder))
         for name in {word, word.partition("=")[2]}:
-            path = _literal(name, folder)
-            if path is not None:
-                files.add(path)
+            files.update(path for place in places if (path := _literal(name, place, folder)))
     text = "".join(part for part in template.parts if isinstance(part, str))
     return _code(files, folder, text, None, problems)
 
@@ -132,6 +134,12 @@ def _code(
 
 
 def _with_imports(files: set[Path], folder: Path) -> set[Path]:
+    """Files and what they import, directly or not.
+
+    Python looks for modules beside the program, whoever imports them. Where another of that name is
+    elsewhere both are taken: that is a run too many at the most.
+    """
+    programs = sorted({path.parent for path in files if path.suffix == ".py"})
     seen: set[Path] = set()
     waiting = sorted(files)
     while waiting:
@@ -140,9 +148,10 @@ def _with_imports(files: set[Path], folder: Path) -> set[Path]:
             continue
         seen.add(path)
         if path.suffix == ".py":
-            roots = (path.parent, folder, folder / "src")
+            roots = dict.fromkeys((path.parent, *programs, folder, folder / "src"))
             for module in _imports(path, _stamp(path), folder):
-                waiting.extend(_module(module, roots, folder))
+                for root in roots:
+                    waiting.extend(_module(module, (root,), folder))
     return seen
 
 
@@ -200,6 +209,21 @@ def _module(name: str, roots: tuple[Path, ...], folder: Path) -> list[Path]:
         if inside and "site-packages" not in inside[-1].parts:
             return inside
     return []
+
+
+def _run_as_module(name: str, places: list[Path], folder: Path) -> Iterator[Path]:
+    """The files of a module that is run by its name; of a package what runs it."""
+    for root in (*places, folder / "src"):
+        yield from _module(name, (root,), folder)
+        program = root.joinpath(*name.split("."), "__main__.py")
+        if program.is_file() and program.is_relative_to(folder):
+            yield program
+
+
+def _inner(path: Path, folder: Path) -> Path | None:
+    """A folder of the workspace."""
+    place = Path(os.path.normpath(path))
+    return place if place.is_relative_to(folder) and place.is_dir() else None
 
 
 def _installed(module: str) -> Path | None:
@@ -262,11 +286,11 @@ def _signature(node: ast.FunctionDef) -> Signature:
     return Signature(tuple(positional), frozenset(required), arguments.kwarg is not None)
 
 
-def _literal(name: str, folder: Path) -> Path | None:
-    """A word of a command as a file of the workspace."""
+def _literal(name: str, place: Path, folder: Path) -> Path | None:
+    """A word of a command as a file of the workspace, seen from a place in it."""
     if not name or "\0" in name:
         return None
-    path = Path(os.path.normpath(folder / name))
+    path = Path(os.path.normpath(place / name))
     if not os.path.isfile(path) or not path.is_relative_to(folder):
         return None
     if _MADE.match(path.relative_to(folder).as_posix()):  # what a job made is an input, never code

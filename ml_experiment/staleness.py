@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ml_experiment import history, keys, records, workspace
 from ml_experiment.digests import Digests
+from ml_experiment.hashing import of_path
 from ml_experiment.plan import STATE, Case, Job, Plan, StepPlan, by_hand_id
 
 
@@ -278,7 +279,9 @@ def judge(
     reasons += _data(unit, record["inputs"], digests, stale)
     if not reasons:
         return State(unit.job, unit.step, "current", (), made)
-    return State(unit.job, unit.step, "edited" if edited else "stale", tuple(reasons), made)
+    return State(
+        unit.job, unit.step, "edited" if edited else "stale", tuple(dict.fromkeys(reasons)), made
+    )
 
 
 def _data(
@@ -303,10 +306,12 @@ def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]
     found = []
     for job, record in sorted(recorded.items()):
         rule = record["rule"]
-        if {rule, rule.removesuffix(".table"), rule.removesuffix(".view")} & {*plan.steps}:
+        if not record.get("by_hand"):  # of a step, which may be gone or have another name by now
             continue
         key_file = record["key_file"]
         key = read_json(plan.folder / key_file) if key_file else {}
+        if code := key.get("code"):  # the key is as old as the last run
+            key = {**key, "code": {path: of_path(plan.folder / path) for path in code}}
         inputs = tuple(path for path in record["inputs"] if path != key_file)
         outputs = tuple(record["outputs"])
         found.append(Unit(job, rule, key_file or "", key, keys.digest(key), inputs, outputs))

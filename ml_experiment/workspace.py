@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ml_experiment import atomic, config, keys
+from ml_experiment import atomic, config, keys, rawdata
 from ml_experiment.hashing import canonical
 from ml_experiment.plan import Job, Plan, StepPlan, job_id
 from ml_experiment.resolve import resolve
@@ -24,7 +24,7 @@ class Before:
 
 
 def open_plan(file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Plan:
-    """Read, check and plan an experiment; nothing is written.
+    """Read, check and plan an experiment; nothing is written but what is known of raw folders.
 
     Args:
         file: the experiment file; the one in the current folder where it is None.
@@ -34,7 +34,9 @@ def open_plan(file: Path | None = None, overrides: Mapping[str, Any] | None = No
         UserError, ExperimentError: what is wrong, all of it.
     """
     chosen = file or config.find(Path.cwd())
-    return resolve(config.load(chosen, overrides))
+    made = resolve(config.load(chosen, overrides))
+    found = rawdata.folders(made)
+    return replace(made, folders=found) if found else made
 
 
 def key_texts(plan: Plan) -> dict[str, str]:

@@ -96,7 +96,7 @@ REFUSED = {
     "~": ["show ~{params.v}", "A=~{params.v}", "A=x:~us{params.v}"],
     "program": ["{params.v}", "true; {params.v} x", "if {params.v}; then :; fi", "A=1 {params.v}", "command {params.v}", "f() {{ {params.v}; }}"],
     ">&": ["show >&{params.v}", "show >& {params.v}", "show <&{params.v}", "show >&a{params.v}"],
-    "`eval`": ["eval {params.v}", "eval show {params.v}", "\\eval {params.v}", "'eval' {params.v}", "builtin eval {params.v}", "f() {{ eval {params.v}; }}"],
+    "`eval`": ["eval {params.v}", "eval show {params.v}", "\\eval {params.v}", "'eval' {params.v}", "builtin eval {params.v}", "command -p eval {params.v}", "time -p eval {params.v}", "f() {{ eval {params.v}; }}"],
     "`let`": ["let {params.v}", "let x={params.v}"],
     "`declare`": ["declare {params.v}", "declare -i A={params.v}"],
     "`export`": ["export {params.v}", "export -n A={params.v}"],

@@ -46,7 +46,13 @@ def test_a_script_and_all_that_it_imports(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "files"),
     [
-        ("python -u -m pkg.run", []),
+        ("python -u -X dev -m pkg.run", ["pkg/run.py"]),
+        ("python -um pkg.run", ["pkg/run.py"]),
+        ("python -mpkg.run", ["pkg/run.py"]),
+        ("torchrun --nproc-per-node 2 -m pkg.run", ["pkg/run.py"]),
+        ("python -m app", ["app/__main__.py", "app/work.py"]),
+        ("cd pkg && python run.py", ["pkg/run.py"]),
+        ("cd nowhere && python a.py", ["a.py"]),
         ("python -m pkg.run", ["pkg/run.py"]),
         ("cd . && env X=1 python3.11 ./a.py > out.txt", ["a.py"]),
         ("tool --script=a.py {seed}", ["a.py"]),
@@ -60,11 +66,28 @@ def test_a_script_and_all_that_it_imports(tmp_path: Path) -> None:
 def test_files_that_a_command_names(tmp_path: Path, command: str, files: list[str]) -> None:
     (tmp_path / "outside.py").write_text("")
     folder = put(
-        tmp_path / "w", a="", pkg__run="", results__a="", **{"logs-x__a": "", ".hidden__a": ""}
-    )
+        tmp_path / "w", a="", pkg__run="", results__a="", **{"logs-x__a": "", ".hidden__a": ""},
+        app__main="import app.work", app__work="",
+    )  # fmt: skip
+    (folder / "app/main.py").rename(folder / "app/__main__.py")
     found = run(command, folder)
     assert list(found.files) == files
     assert found.problems == ()
+
+
+def test_modules_are_looked_for_beside_the_program_and_in_the_project(tmp_path: Path) -> None:
+    """As Python does, whoever imports them."""
+    put(
+        tmp_path, code__train="import models.net", models__net="",
+        code__models__net="from models.layers import L\nimport common", code__models__layers="",
+        code__common="", common="", unused="",
+    )  # fmt: skip
+    found = [*run("python code/train.py", tmp_path).files]
+    assert found == [
+        "code/common.py", "code/models/layers.py", "code/models/net.py", "code/train.py",
+        "common.py", "models/net.py",
+    ]  # fmt: skip
+    assert [*sources.of_call("code.train:f", tmp_path).files] == found
 
 
 def test_a_missing_script_names_the_nearest(tmp_path: Path) -> None:

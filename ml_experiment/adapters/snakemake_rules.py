@@ -24,6 +24,7 @@ from snakemake.io import directory
 
 from ml_experiment import chosen, environments, hashing, keys, launch, staleness, workspace
 from ml_experiment.adapters import apptainer
+from ml_experiment.digests import Digests
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.model import seconds
 from ml_experiment.plan import Job, Plan, StepPlan
@@ -221,12 +222,14 @@ class StepRule:
         if not job.step.step.checkpoints:
             return ""
         made_of: list[Any] = [keys.of_case(self.plan, job), dict(params)]
+        digests = Digests(self.plan.folder)
         for path in self.plan.needs(job):
-            try:
-                status = (self.plan.folder / path).stat()
-                made_of.append([path, status.st_size, status.st_mtime_ns])
-            except OSError:  # a dry run: the input is not there yet
+            status = digests.stat(path)
+            if status is None:  # a dry run: the input is not there yet
                 made_of.append(path)
+            else:  # a file that was copied and has its time is the same
+                files = [status.what] if status.folder else []
+                made_of.append([path, status.size, status.mtime, *files])
         made_of += [suggestion] if suggestion else []
         digest = hashing.of_text(hashing.canonical(made_of))[:12]
         return f"{self.plan.state('checkpoints', job.id)}/{digest}"

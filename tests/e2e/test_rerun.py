@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ml_experiment
-from tests.e2e.project import REPOSITORY, Project
+from tests.e2e.project import REPOSITORY, Make, Project
 
 FIT = {"fit": 4, "fit.table": 1, "report": 1}
 EVERYTHING_AFTER_DATA = {"prepare": 1, **FIT, "other": 1, "byhand": 1}
@@ -117,3 +117,46 @@ def test_the_law_also_holds_for_a_real_run_without_metadata(small: Project) -> N
     assert before.keys() == after.keys()
     same = {name for name in before if before[name] == after[name]}
     assert same == {"results/prepare/table.csv"}
+
+
+def test_status_sees_the_code_of_a_hand_written_rule(finished: Project, tmp_path: Path) -> None:
+    project = finished.copy(tmp_path / "copy")
+    assert "byhand: current" in project.ours("status", "byhand").stdout
+    project.edit("scripts/byhand.py", "import", "import os, ")
+    told = project.ours("status", "byhand")
+    assert (told.returncode, told.stdout) == (1, "byhand: stale\n    code scripts/byhand.py\n")
+
+
+FOLDER = """\
+name: folder
+steps:
+  count:
+    run: cat {inputs.words}/*/*.txt > {outputs.all}
+    inputs: {words: data/words}
+    outputs: {all: all.txt}
+    env: [LANGUAGES]
+"""
+
+
+def test_what_lies_in_a_raw_folder_is_data(make: Make) -> None:
+    """Snakemake sees of it only when a name in it comes or goes, and not below."""
+    project = make(FOLDER, data__words__en__a=".")
+    text = project.folder / "data/words/en/a.txt"
+    text.write_text("one\n")
+    words = {"LANGUAGES": "words/en"}  # passed on, so a secret, but no reason to hide a path
+    assert project.snakemake(**words).returncode == 0
+    assert project.would_run(**words) == {}
+    assert project.ours("status", **words).returncode == 0
+    os.utime(text)
+    assert project.would_run(**words) == {}
+    text.write_text("two\n")
+    told = project.ours("status", **words)
+    assert (told.returncode, "stale: data data/words\n" in told.stdout) == (1, True), told.stdout
+    assert project.would_run(**words) == {"count": 1}
+    assert project.snakemake(**words).returncode == 0
+    assert (project.folder / "results/count/all.txt").read_text() == "two\n"
+    project.edit("experiment.yaml", "  count:", "  counted:")
+    shutil.rmtree(project.folder / "results")
+    assert project.snakemake(**words).returncode == 0
+    told = project.ours("status", **words)
+    assert (told.returncode, "1 of 1 jobs current" in told.stdout) == (0, True), told.stdout
