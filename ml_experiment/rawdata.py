@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -130,7 +131,13 @@ def lost(folder: Path, data: Data) -> bool:
     return found is None or not found.digest
 
 
-def folders(plan: Plan) -> dict[str, str]:
+def looked_at(plan: Plan) -> Plan:
+    """A plan with what is in raw folders now, such as after they were fetched."""
+    found = _folders(plan)
+    return plan if found == plan.folders else replace(plan, folders=found)
+
+
+def _folders(plan: Plan) -> dict[str, str]:
     """The digest of every input that is a folder and that no rule makes, by path.
 
     Which are read again is known by number, size and the latest time of their files, from last time.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,7 @@ def open_plan(file: Path | None = None, overrides: Mapping[str, Any] | None = No
         UserError, ExperimentError: what is wrong, all of it.
     """
     chosen = file or config.find(Path.cwd())
-    made = resolve(config.load(chosen, overrides))
-    found = rawdata.folders(made)
-    return replace(made, folders=found) if found else made
+    return rawdata.looked_at(resolve(config.load(chosen, overrides)))
 
 
 def key_texts(plan: Plan) -> dict[str, str]:

@@ -229,4 +229,5 @@ def _need_repository(plan: Plan) -> None:
 def _align(plan: Plan, done: Sequence[str]) -> None:
     """Snakemake goes by times: the same bytes are no reason to run anything."""
     if done:
+        plan = rawdata.looked_at(plan)
         times.align(plan, staleness.judged(plan), time.time_ns())

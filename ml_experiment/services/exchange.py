@@ -148,7 +148,7 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
         asked = [os.path.normpath(target) for target in targets]  # a shell completes with a slash
         targets = stages.needed(made, asked, lambda path: rawdata.holder(plan.folder, path))
     done, memory = _brought(plan, targets, remote)
-    taken = travelling.take(plan)
+    plan, taken = rawdata.looked_at(plan), travelling.take(plan)
     judged = staleness.judged(plan)
     times.align(plan, judged, time.time_ns())
     checked.write(plan, memory, done.there)

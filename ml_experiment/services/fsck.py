@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ml_experiment import hashing, staleness, travelling
+from ml_experiment import hashing, rawdata, staleness, travelling
 from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.adapters.dvc import Kept
 from ml_experiment.errors import UserError
@@ -69,6 +69,7 @@ def fsck(plan: Plan) -> list[Fault]:
             end.
     """
     run.refuse_beside(plan.folder)
+    plan = rawdata.looked_at(plan)
     travelling.take(plan)
     faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
     return [*faults, *_believed(plan, dvc.changed(plan.folder))]
