@@ -11,7 +11,8 @@ from ml_experiment.errors import MLExperimentError
 from ml_experiment.hashing import canonical, of_text
 from ml_experiment.plan import Job, Plan
 
-OF_STUDY = ("enqueued", "search", "space", "window")  # of a key: what says nothing of one trial
+# Of a key: what says nothing of one trial.
+OF_STUDY = ("constraints", "enqueued", "objectives", "search", "space", "stop", "window")
 
 
 def own_params(job: Job, params: Mapping[str, Any]) -> dict[str, Any]:
