@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 LARGE = 1_000_000  # bytes from which a thread of its own pays
-IGNORED = frozenset({".snakemake_timestamp"})  # Snakemake's mark in a folder; in .dvcignore too
+MARK = ".snakemake_timestamp"  # Snakemake's, in a folder that a rule has made; in .dvcignore too
 REPOSITORIES = frozenset({".git", ".hg", ".dvc"})  # in a folder, which DVC never looks into
 DIGEST = re.compile(r"[0-9a-f]{32}(\.dir)?")  # what a digest looks like that came from elsewhere
 
@@ -73,7 +73,7 @@ def regular_files(folder: Path | str) -> list[str]:
     broken link is left to fail: it is no file that could be left out without a word.
     """
     found = []
-    hidden = IGNORED | REPOSITORIES
+    hidden = {MARK, *REPOSITORIES}
     for parent, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if name not in REPOSITORIES]
         files = (os.path.join(parent, name) for name in names if name not in hidden)
@@ -86,6 +86,14 @@ def of_path(path: Path | str) -> str | None:
     if os.path.isdir(path):
         return of_folder(path)
     return of_file(path) if os.path.isfile(path) else None
+
+
+def of_readable(path: Path | str) -> str | None:
+    """The same; None also for what cannot be read, such as a link to nothing."""
+    try:
+        return of_path(path)
+    except OSError:
+        return None
 
 
 def _md5() -> Any:

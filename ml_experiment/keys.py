@@ -71,6 +71,10 @@ def of_case(plan: Plan, job: Job) -> dict[str, Any]:
     return {**key, **_of_trial(job)} if job.trial is not None else key
 
 
+# Of what follows: what says nothing of one trial, so that equal ones may be told by the rest.
+OF_STUDY = ("constraints", "enqueued", "objectives", "search", "space", "stop", "window")
+
+
 def _of_trial(job: Job) -> dict[str, Any]:
     """What a trial's key says of its study: not how many trials there are, nor their values."""
     trials = job.step.trials_of

@@ -61,9 +61,7 @@ def line(
     """
     given = values(plan, job, params, checkpoints)
     limit = seconds(job.case.work.timeout)
-    words = (
-        [] if limit is None else ["timeout", "-k", str(KILL), str(limit)]
-    )  # BusyBox has no long option
+    words = [] if limit is None else ["timeout", "-k", str(KILL), str(limit)]  # as BusyBox has it
     words += ["bash", "-euo", "pipefail", "-c", command(job, given)]
     word = "" if containers.in_docker(plan, job.case.work.environment) else "exec "
     launched = f"{prefix(plan, job, given, resumed=resumed)} {word}{shlex.join(words)}"

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,11 +130,15 @@ def _folder(files: Mapping[str, Path]) -> Described:
     return Described(
         "folder",
         next((each.framework for each in inside if each.framework), None),
-        classes=tuple(dict.fromkeys(name for each in inside for name in each.classes)),
+        classes=_once(each.classes for each in inside),
         whole=all(each.whole for each in inside),
-        suspicious=tuple(dict.fromkeys(name for each in inside for name in each.suspicious)),
+        suspicious=_once(each.suspicious for each in inside),
         parts={name: {"size": size} for name, size in sizes.items()},
     )
+
+
+def _once(lists: Iterable[Iterable[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(lists)))
 
 
 # ---- safetensors, NumPy, JSON --------------------------------------------------------------------
@@ -235,9 +240,9 @@ def _zip(path: Path) -> Described:
                 return Described(
                     "PyTorch" if torch else "zip",
                     "torch" if torch else None,
-                    tuple(dict.fromkeys(name for each in found for name in each.names)),
+                    _once(each.names for each in found),
                     all(each.whole for each in found),
-                    tuple(dict.fromkeys(name for each in found for name in each.suspicious)),
+                    _once(each.suspicious for each in found),
                     parts,
                 )
             if "config.json" in names and any(name.endswith(".weights.h5") for name in names):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import IGNORED, of_file, of_text
+from ml_experiment.hashing import MARK, of_file, of_text
 
 CHUNK = 16 << 20  # bytes of a file that are in memory at once
 MAX_CODE_FILE = 1 << 20  # more than this is data, not code
@@ -66,7 +66,7 @@ def items(folder: str, path: str, digests: Digests | None) -> Iterator[Item]:
     if os.path.isdir(whole):
         empty = True
         for name in sorted(os.listdir(whole)):
-            if name not in IGNORED:
+            if name != MARK:
                 empty = False
                 inner = os.path.join(path, name)
                 if os.path.islink(os.path.join(whole, name)):

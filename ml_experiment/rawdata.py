@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 from ml_experiment import atomic, paths, yamlio
 from ml_experiment.digests import Digests
 from ml_experiment.errors import ExperimentError, Place, Problem, UserError
-from ml_experiment.hashing import canonical
+from ml_experiment.hashing import MARK, canonical
 from ml_experiment.model import Data, Import
 from ml_experiment.plan import STATE, Plan
 from ml_experiment.references import DATA
 
 ENDING = ".dvc"
-MARK = ".snakemake_timestamp"  # in a folder that a rule has made
 
 Report = Callable[..., None]  # (path in the experiment, what, value=, expected=, hint=)
 
@@ -137,6 +136,14 @@ def looked_at(plan: Plan) -> Plan:
     return plan if found == plan.folders else replace(plan, folders=found)
 
 
+def inputs(plan: Plan) -> set[str]:
+    """The paths of all inputs that no step makes."""
+    items = (
+        item for s in plan.steps.values() for each in s.inputs.values() for item in each.values()
+    )
+    return {source.path for item in items for source in item.sources if source.path is not None}
+
+
 def _folders(plan: Plan) -> dict[str, str]:
     """The digest of every input that is a folder and that no rule makes, by path.
 
@@ -144,13 +151,9 @@ def _folders(plan: Plan) -> dict[str, str]:
     A folder that a rule has made has Snakemake's mark, by whose time Snakemake goes.
     """
     ours = (f"{plan.results}/", f"{plan.logs}/", f"{STATE}/")
-    items = (
-        item for s in plan.steps.values() for each in s.inputs.values() for item in each.values()
-    )
-    named = {source.path for item in items for source in item.sources if source.path is not None}
     wanted = [
         path
-        for path in sorted(named)
+        for path in sorted(inputs(plan))
         if (plan.folder / path).is_dir()
         and not path.startswith(ours)
         and not (plan.folder / path / MARK).exists()

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ml_experiment import history, workspace
+from ml_experiment.hashing import MARK
 from ml_experiment.plan import Plan
 from ml_experiment.staleness import State, Unit
 
 EARLIER = 10 * 10**9  # ns
-MARK = ".snakemake_timestamp"  # has the time of the folder that it is in
 
 
 def align(plan: Plan, judged: Sequence[tuple[Unit, State]], at: int) -> None:

@@ -11,9 +11,6 @@ from ml_experiment.errors import MLExperimentError
 from ml_experiment.hashing import canonical, of_text
 from ml_experiment.plan import Job, Plan
 
-# Of a key: what says nothing of one trial.
-OF_STUDY = ("constraints", "enqueued", "objectives", "search", "space", "stop", "window")
-
 
 def own_params(job: Job, params: Mapping[str, Any]) -> dict[str, Any]:
     """Those of a trial's parameters that are of one of its steps."""
@@ -40,7 +37,9 @@ def made_of(plan: Plan, job: Job, own: Mapping[str, Any]) -> str:
     `own` are its parameters.
     """
     before = [part.get("made") for part in earlier(plan, job)]
-    key = {name: value for name, value in keys.of_case(plan, job).items() if name not in OF_STUDY}
+    key = {
+        name: value for name, value in keys.of_case(plan, job).items() if name not in keys.OF_STUDY
+    }
     stats = []
     for path in plan.needs(replace(job, trial=0)):
         status = (plan.folder / path).stat() if not path.endswith("/status.json") else None

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ml_experiment import containers, environments, launcher
+from ml_experiment import containers, environments, launcher, rawdata
 from ml_experiment.errors import UserError
 from ml_experiment.launch import BOOT
 from ml_experiment.plan import STATE, Plan
@@ -60,15 +60,7 @@ def see(plan: Plan) -> None:
 
 def _outside(plan: Plan) -> list[str]:
     """What raw inputs lead to outside of the workspace."""
-    paths = {
-        source.path
-        for step in plan.steps.values()
-        for inputs in step.inputs.values()
-        for item in inputs.values()
-        for source in item.sources
-        if source.path is not None
-    }
-    found = (containers.leads_to(str(plan.folder), path) for path in paths)
+    found = (containers.leads_to(str(plan.folder), path) for path in rawdata.inputs(plan))
     return sorted({each for every in found for each in every})
 
 

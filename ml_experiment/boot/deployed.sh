@@ -10,7 +10,7 @@ case $1 in
     ;;
   env-modules) # others may be loaded as well; `R/4.3` may have loaded R/4.3.1
     _ready=${LOADEDMODULES:-}
-    while read -r _module _; do
+    while read -r _module _ || [ -n "$_module" ]; do
       case :${LOADEDMODULES:-} in *":${_module%%#*}"*) ;; *) _ready= ;; esac
     done < "$4"
     unset _module

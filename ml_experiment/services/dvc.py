@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_experiment import atomic, config, dvcfile, stages, yamlio
+from ml_experiment import atomic, config, dvcfile, hashing, stages, yamlio
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.resolve import resolve
 
 FILE = "dvc.yaml"
-IGNORED_BY_DVC = ("/.ml_experiment/", "/.snakemake/", ".snakemake_timestamp")
+IGNORED_BY_DVC = ("/.ml_experiment/", "/.snakemake/", hashing.MARK)
 IN_GIT = "git has it, so DVC cannot keep it: `git rm -r --cached` it, and commit"
 IGNORE_HEAD = "# Written by `ml-experiment dvc`: DVC keeps the results, git their metrics.\n"
 

@@ -21,7 +21,7 @@ from ml_experiment import (
     travelling,
 )
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_listing, of_path
+from ml_experiment.hashing import of_listing, of_readable
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
 from ml_experiment.services import run
@@ -153,7 +153,9 @@ def pull(plan: Plan, targets: Sequence[str], remote: str | None) -> Pulled:
     times.align(plan, judged, time.time_ns())
     checked.write(plan, memory, done.there)
     left = [state for _, state in judged if state.word != "current"]
-    lacking = [path for path, each in done.lacking.items() if _there(plan.folder / path) != each]
+    lacking = [
+        path for path, each in done.lacking.items() if of_readable(plan.folder / path) != each
+    ]
     return Pulled(done.objects, taken, left, sorted(lacking), done.trouble)
 
 
@@ -219,7 +221,7 @@ def _refuse(
         path: digest
         for path, digest in done.there.items()
         if known.get(path) != checked.stamp(folder / path, digest)
-        and _there(folder / path) != digest
+        and of_readable(folder / path) != digest
     }
     if not wrong and not done.lacking:
         return [], []
@@ -238,14 +240,6 @@ def _refuse(
     return sorted([*wrong, *listed]), objects
 
 
-def _there(path: Path) -> str | None:
-    """The digest of what is at a path; None also where it cannot be read, such as a broken link."""
-    try:
-        return of_path(path)
-    except OSError:
-        return None
-
-
 def _removed(folder: Path, path: str, digest: str) -> bool:
     """Remove an output if it has other bytes than DVC's; whether it has.
 
@@ -258,7 +252,7 @@ def _removed(folder: Path, path: str, digest: str) -> bool:
         return True
     members = dvc.listed(folder, digest)
     if of_listing(members) == digest and all(
-        _there(folder / path / name) == each for name, each in members.items()
+        of_readable(folder / path / name) == each for name, each in members.items()
     ):
         return False
     for name in members:

@@ -112,10 +112,7 @@ def _mend(plan: Plan, faults: Sequence[Fault]) -> UserError | None:
 
 
 def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
-    try:
-        now = hashing.of_path(folder / kept.path)
-    except OSError:  # such as a link to an object that is gone
-        now = None
+    now = hashing.of_readable(folder / kept.path)
     source: Repair = "add" if now == kept.digest else "fetch"
     for digest, file in kept.objects.items():
         found = hashing.of_file(file) if file.is_file() else None

@@ -7,13 +7,12 @@ import os
 import secrets
 import shlex
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from ml_experiment.adapters import dvc
 from ml_experiment.errors import UserError
-from ml_experiment.hashing import of_listing, of_path, regular_files
+from ml_experiment.hashing import of_listing, of_path, of_readable, regular_files
 from ml_experiment.plan import Plan
 from ml_experiment.versions import Version
 
@@ -28,9 +27,8 @@ class Got(NamedTuple):
 def held(plan: Plan, version: Version) -> tuple[str, dict[str, Path]] | None:
     """Where the bytes of a version are on this machine, and their files; they are not hashed yet."""
     own = plan.folder / str(version.facts.get("path"))
-    with suppress(OSError):  # such as a link to an object that is gone
-        if of_path(own) == version.hash:
-            return "workspace", _files(own)
+    if of_readable(own) == version.hash:
+        return "workspace", _files(own)
     if dvc.is_repository(plan.folder):
         found = dvc.object_in_cache(plan.folder, version.hash)
         if found is not None:
