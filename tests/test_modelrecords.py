@@ -16,7 +16,7 @@ def line(data: str, seed: int, error: float) -> dict[str, Any]:
         "ended": f"2026-01-01T00:00:0{seed}Z", "id": f"{data}{seed}", "inputs": {"raw.csv": {"hash": data}},
         "job": f"fit/seed-{seed}", "key_digest": "k", "metrics": {"error": error},
         "outputs": {f"results/fit/seed-{seed}/m": {"hash": f"{data}-{seed}"}}, "rule": "fit",
-        "run": data, "state": "finished", "trial": None,
+        "run": f"{data}{seed}", "state": "finished", "trial": None,
     }  # fmt: skip
 
 
