@@ -108,7 +108,8 @@ def leads_to(workspace: str, path: str) -> tuple[str, ...]:
     whole = os.path.join(workspace, path)
     real = os.path.realpath(workspace)
     found = {os.path.realpath(whole)}
-    for parent, folders, names in os.walk(whole):
+    inside = os.path.realpath(whole).startswith(f"{real}/")  # and not the whole machine
+    for parent, folders, names in os.walk(whole) if inside else ():
         for name in (*folders, *names):
             file = os.path.join(parent, name)
             if os.path.islink(file):

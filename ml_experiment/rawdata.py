@@ -145,17 +145,17 @@ def inputs(plan: Plan) -> set[str]:
 
 
 def _folders(plan: Plan) -> dict[str, str]:
-    """The digest of every input that is a folder and that no rule makes, by path.
+    """The digest of every input that is a folder of the project and that no rule makes, by path.
 
     Which are read again is known by number, size and the latest time of their files, from last time.
     A folder that a rule has made has Snakemake's mark, by whose time Snakemake goes.
     """
-    ours = (f"{plan.results}/", f"{plan.logs}/", f"{STATE}/")
+    others = {"", ".", "..", plan.results, plan.logs, STATE, ".snakemake"}  # "": the root of all
     wanted = [
         path
         for path in sorted(inputs(plan))
-        if (plan.folder / path).is_dir()
-        and not path.startswith(ours)
+        if path_of(path).split("/")[0] not in others
+        and (plan.folder / path).is_dir()
         and not (plan.folder / path / MARK).exists()
     ]
     if not wanted:

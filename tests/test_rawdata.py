@@ -101,3 +101,25 @@ def test_what_is_no_file_of_dvcs_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "raw.csv.dvc").write_text(text)
     with pytest.raises(UserError, match=r"raw\.csv\.dvc: no file of DVC's"):
         rawdata.kept(tmp_path, "raw.csv")
+
+
+def test_only_folders_of_the_project_are_looked_into(tmp_path: Path) -> None:
+    """Not the project itself, what runs write, or the whole machine, which would not end."""
+    named = [
+        "data/in",
+        "/",
+        ".",
+        "..",
+        "./",
+        "results",
+        "results/other",
+        ".snakemake/x",
+        "../beside",
+    ]
+    for path in named:
+        (tmp_path / "p" / path).mkdir(parents=True, exist_ok=True)
+    inputs = ", ".join(f"i{number}: '{path}'" for number, path in enumerate(named))
+    used = " ".join(f"{{inputs.i{number}}}" for number in range(len(named)))
+    step = f'{{run: "x {used} > {{outputs.o}}", inputs: {{{inputs}}}, outputs: {{o: o}}}}'
+    made = plan(tmp_path / "p", f"steps: {{a: {step}}}\n")
+    assert set(made.folders) == {"data/in"}
