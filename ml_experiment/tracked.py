@@ -13,7 +13,7 @@ import math
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -200,6 +200,18 @@ def of_record(
         models=tuple(_models(record)),
         whole=canonical(dict(record)) if whole else None,
     )
+
+
+def of_best(run: Run, best: Mapping[str, Any]) -> Run:
+    """The job that gathers a study, as its best trial: that one's number, parameters and values.
+
+    Args:
+        run: the job.
+        best: what `best.json` says.
+    """
+    params = {"best_trial": best["number"], **best["params"]}
+    values = _points(best["values"], {}, run.end or run.start)
+    return replace(run, params=_params({"params": params, "seed": None}), metrics=tuple(values))
 
 
 _STATUS = {"finished": "FINISHED", "found": "FINISHED", "failed": "FAILED", "killed": "KILLED"}

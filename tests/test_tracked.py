@@ -137,6 +137,13 @@ def test_models_are_known_by_name_or_ending_and_have_requirements() -> None:
     assert run(state="failed").models == ()
 
 
+def test_a_study_has_its_best_trial() -> None:
+    best = {"number": 6, "params": {"C": 0.5, "net": {"depth": 3}}, "values": {"top-5 %": 1.0}}
+    study = tracked.of_best(run(seed=None, params={}, metrics={}), best)
+    assert study.params == {"best_trial": "6", "C": "0.5", "net.depth": "3"}
+    assert [(p.name, p.value, p.step) for p in study.metrics] == [("top-5 _x0025_", 1.0, 0)]
+
+
 def test_a_failure_shows_the_end_of_its_log() -> None:
     found = run(state="failed", tail="x" * 9_000 + "the end", exit_code=3)
     assert found.status == "FAILED"

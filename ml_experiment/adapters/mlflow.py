@@ -192,6 +192,11 @@ class Tracker:
                 self.client.set_terminated(run_id, run.status, run.end)
         return run_id
 
+    def add(self, run: tracked.Run, run_id: str) -> None:
+        """Parameters and metrics for a run that is there; the same ones again change nothing."""
+        with trouble():
+            self._batch(run, run_id)
+
     def end(self, run_id: str, status: str, end: int) -> None:
         """End a run that others are nested in."""
         with trouble():

@@ -7,6 +7,7 @@ lock; a run that was begun by one that was killed is looked for and completed.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +153,13 @@ class Sender:
             parent = self._parent(tracker, line, record)
             existing = self._existing(tracker, run)
             self._book.begin(key)
-            self._book.complete(key, tracker.send(run, parent, files, models, existing))
+            made = tracker.send(run, parent, files, models, existing)
+            if best := _best(record, there):
+                # a study with a matrix has a best trial for each value, and one run for all
+                tracker.add(
+                    tracked.of_best(run, best), made if record["wildcards"] else parent or made
+                )
+            self._book.complete(key, made)
             self.sent.append(str(record["run"]))
         except RefusedError as error:
             self.refused[record["job"]] = str(error)
@@ -272,6 +279,17 @@ def _of_file(record: Line, there: Mapping[str, Path]) -> Mapping[str, list[tuple
     except MLExperimentError:
         return {}
     return {name: [(p.step, p.value) for p in points] for name, points in curves.items()}
+
+
+def _best(record: Line, there: Mapping[str, Path]) -> Mapping[str, Any] | None:
+    """The best trial, of the job that gathers a study with one objective."""
+    if "study" not in (record.get("key") or {}):
+        return None
+    file = next((file for path, file in there.items() if file.name == "best.json"), None)
+    try:
+        return json.loads(file.read_bytes()) if file else None
+    except (OSError, ValueError):
+        return None
 
 
 def _files(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -163,7 +164,7 @@ class Project:
             if path.is_file()
         }
 
-    def json(self, name: str) -> dict[str, float]:
+    def json(self, name: str) -> dict[str, Any]:
         data = json.loads((self.folder / name).read_text("utf-8"))
         assert isinstance(data, dict)
         return data

@@ -127,7 +127,7 @@ def contained(
 
 
 def image(project: Project) -> str:
-    found: str = project.json("envs/base/image.lock")["image"]  # type: ignore[assignment]
+    found: str = project.json("envs/base/image.lock")["image"]
     return found
 
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ml_experiment.placeholders import as_text
 from tests.e2e.project import Make, Project
-from tests.e2e.test_tracking import answers, job_runs
+from tests.e2e.test_tracking import answers, client, job_runs
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -101,6 +102,10 @@ def test_a_study_on_both_pages(make: Make, tmp_path: Path) -> None:
     (run,) = (r for r in job_runs(project) if r.info.run_name == f"tune/trial-{best['number']:05d}")
     shown, _ = page_of(project, run, tmp_path, "ml_experiment.trial", "loss")
     assert str(best["params"]["rate"])[:8] in shown
+    study = client(project).get_run(run.data.tags["mlflow.parentRunId"])
+    assert study.data.metrics == best["values"]
+    params = {"best_trial": best["number"], **best["params"]}
+    assert study.data.params == {name: as_text(value) for name, value in params.items()}
 
     port = free_port()
     dashboard = [str(Path(sys.executable).parent / "optuna-dashboard"), "--server", "wsgiref"]

@@ -5,10 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.project import REPOSITORY, Make, Project, scaffold
+from tests.e2e.test_tracking import client, job_runs
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 FIT = """\
 def fit(model, seed, x=0.5, n=1, method="m", trial=None):
@@ -169,6 +174,23 @@ def test_a_shell_script_is_a_trial(many: Project) -> None:
     assert (record["rule"], record["trial"]["state"]) == ("script.trial", "complete")
     assert "results/script/trial-00000/suggestion.json" in record["inputs"]
     assert "results/script/trial-00000/reports.txt" in record["outputs"]
+
+
+def test_the_best_trials_are_in_mlflow(many: Project) -> None:
+    assert many.ours("track").returncode == 0
+    server, jobs = client(many), {run.info.run_name: run for run in job_runs(many)}
+
+    def of_study(job: str) -> Run:
+        return server.get_run(jobs[job].data.tags["mlflow.parentRunId"])
+
+    best = many.json("results/seeds/best.json")
+    assert of_study("seeds").data.metrics == best["values"]
+    assert of_study("seeds").data.params["best_trial"] == str(best["number"])
+    assert of_study("pareto").data.metrics == {}
+    assert of_study("per-case/method=m1,data=d1").data.metrics == {}  # four studies are in it
+    for case in ("method=m1,data=d1", "method=m2,data=d2"):
+        best = many.json(f"results/per-case/{case}/best.json")
+        assert jobs[f"per-case/{case}"].data.metrics == best["values"]
 
 
 def test_nothing_is_left_to_do_and_all_is_current(many: Project, tmp_path: Path) -> None:

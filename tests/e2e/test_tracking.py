@@ -23,6 +23,7 @@ from ml_experiment import hashing, records
 from tests.e2e.project import Make, Project
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Dataset, Run
 
 TWO = (
@@ -32,18 +33,23 @@ TWO = (
 A = "import sys\nopen(sys.argv[1], 'w').write('x')\n"
 
 
-def job_runs(project: Project, uri: str | None = None, experiment: str | None = None) -> list[Run]:
-    """The runs of jobs that a server has."""
+def client(project: Project, uri: str | None = None) -> MlflowClient:
+    """Of a server, or of the project's own database."""
     from mlflow import MlflowClient
 
     uri = uri or f"sqlite:///{project.folder / 'mlflow.db'}"
-    client = MlflowClient(uri, uri)
+    return MlflowClient(uri, uri)
+
+
+def job_runs(project: Project, uri: str | None = None, experiment: str | None = None) -> list[Run]:
+    """The runs of jobs that a server has."""
+    server = client(project, uri)
     if experiment:
-        known = client.get_experiment_by_name(experiment)
+        known = server.get_experiment_by_name(experiment)
         places = [known] if known else []
     else:
-        places = list(client.search_experiments())
-    found = client.search_runs([place.experiment_id for place in places], max_results=5000)
+        places = list(server.search_experiments())
+    found = server.search_runs([place.experiment_id for place in places], max_results=5000)
     return [run for run in found if run.data.tags.get("ml_experiment.kind") == "job"]
 
 
@@ -100,13 +106,11 @@ def test_a_run_has_parameters_metrics_datasets_and_seed(tracked: Project) -> Non
 
 
 def test_jobs_are_nested_in_their_step_and_in_their_run(tracked: Project) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{tracked.folder / 'mlflow.db'}")
+    server = client(tracked)
     by_name = {run.info.run_name: run for run in job_runs(tracked)}
 
     def parent(run: Run) -> Run:
-        return client.get_run(run.data.tags["mlflow.parentRunId"])
+        return server.get_run(run.data.tags["mlflow.parentRunId"])
 
     step = parent(by_name["fit/method=mean/seed-0"])
     assert step.info.run_name == "fit"
