@@ -12,12 +12,13 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from ml_experiment.errors import UserError
-from ml_experiment.stages import COMMAND, Stage
+from ml_experiment.stages import COMMAND, RULE, Stage
 
 HEAD = """\
 # The stages whose command is `ml-experiment stage NAME` come from the experiment: `ml-experiment dvc`
 # writes them. Others are yours, and stay.
 """
+OF_RULE = re.compile(rf"{re.escape(f'{COMMAND} {RULE}')} ([\w.-]+)")
 OURS = re.compile(r"results[^/]*/.+/(best\.json|trials\.csv)")  # of what is shown beside stages
 
 
@@ -34,6 +35,46 @@ def merged(text: str, stages: Sequence[Stage], shown: Mapping[str, Sequence[Any]
     """
     yaml = YAML()  # "rt": comments, quotes and order stay, and no objects are made
     yaml.width = 10_000  # no line of the user's is broken
+    fresh, document, known = _read(yaml, text)
+    names = {stage.name for stage in stages}
+    for name in [name for name, stage in known.items() if name not in names and _is_ours(stage)]:
+        if not _rule(known[name]):
+            del known[name]
+    for stage in stages:
+        if stage.name in known and not _is_ours(known[stage.name]):
+            raise UserError(
+                f"a stage of yours has the name of the {'rule' if stage.by_hand else 'step'} {stage.name}",
+                where="dvc.yaml",
+                hint="give one of the two another name",
+            )
+        if _plain(known.get(stage.name)) != stage.data():
+            known[stage.name] = stage.data()
+    for kind in ("metrics", "plots"):
+        _show(document, kind, shown.get(kind, ()))
+    written = io.StringIO()
+    yaml.dump(document, written)
+    return HEAD + written.getvalue() if fresh else written.getvalue()
+
+
+def of_rules(text: str) -> list[Stage]:
+    """The stages of rules that were written by hand, as their user has left them.
+
+    Raises:
+        UserError: it is no file of DVC's.
+    """
+    _, _, known = _read(YAML(), text)
+    found = []
+    for name, stage in known.items():
+        if _rule(stage) == name:
+            deps, outs = (
+                [_path(each) for each in stage.get(part) or ()] for part in ("deps", "outs")
+            )
+            found.append(Stage(name, (*deps,), {}, (*outs,), (), (), by_hand=True))
+    return found
+
+
+def _read(yaml: YAML, text: str) -> tuple[bool, CommentedMap, dict[str, Any]]:
+    """Whether the file is empty, what is in it, and its stages."""
     try:
         document = yaml.load(text)
     except YAMLError as error:
@@ -45,23 +86,13 @@ def merged(text: str, stages: Sequence[Stage], shown: Mapping[str, Sequence[Any]
     known = document.setdefault("stages", CommentedMap()) if isinstance(document, dict) else None
     if not isinstance(known, dict):
         raise UserError("no file of DVC's", where="dvc.yaml", expected="a mapping with `stages`")
-    names = {stage.name for stage in stages}
-    for name in [name for name, stage in known.items() if name not in names and _is_ours(stage)]:
-        del known[name]
-    for stage in stages:
-        if stage.name in known and not _is_ours(known[stage.name]):
-            raise UserError(
-                f"a stage that was written by hand has the name of the step {stage.name}",
-                where="dvc.yaml",
-                hint="give one of the two another name",
-            )
-        if _plain(known.get(stage.name)) != stage.data():
-            known[stage.name] = stage.data()
-    for kind in ("metrics", "plots"):
-        _show(document, kind, shown.get(kind, ()))
-    written = io.StringIO()
-    yaml.dump(document, written)
-    return HEAD + written.getvalue() if fresh else written.getvalue()
+    return fresh, document, known
+
+
+def _rule(stage: Any) -> str | None:
+    """The rule that a stage is of."""
+    of = OF_RULE.fullmatch(str(stage.get("cmd", ""))) if isinstance(stage, dict) else None
+    return of and of[1]
 
 
 def _is_ours(stage: Any) -> bool:

@@ -1,5 +1,8 @@
 """The plan as DVC's stages: one for each step and each study, as plain data.
 
+A rule that was written by hand has one where its user wants it: what its jobs read and write, their
+records say. From then on it stands in dvc.yaml, as the user's.
+
 A stage's command is `ml-experiment stage NAME`. What it depends on tells DVC when to call that; the
 command then looks for itself, by content, which of the jobs are not what the experiment says now.
 
@@ -14,8 +17,10 @@ from typing import Any
 
 from ml_experiment import travelling
 from ml_experiment.plan import TABLES, Plan, StepPlan
+from ml_experiment.staleness import State, Unit
 
 COMMAND = "ml-experiment stage"
+RULE = "--rule"  # after it, where the name is that of a rule
 SHOWN = (".json", ".yaml", ".yml", ".toml")  # what DVC reads as metrics
 
 
@@ -24,12 +29,13 @@ class Stage:
     """One stage of dvc.yaml.
 
     Attributes:
-        name: the step's or study's.
+        name: the step's or study's; of a rule that was written by hand the rule's.
         deps: files and folders: inputs, code, environments.
         params: experiment file -> the keys in it that the stage depends on.
         outs: what DVC keeps in its cache.
         folders: those of them that are folders.
         metrics: what it reads as metrics, in git and not in the cache.
+        by_hand: whether it is that of a rule that was written by hand.
     """
 
     name: str
@@ -38,11 +44,12 @@ class Stage:
     outs: tuple[str, ...]
     folders: tuple[str, ...]
     metrics: tuple[str, ...]
+    by_hand: bool = False
 
     def data(self) -> dict[str, Any]:
         """As it stands in dvc.yaml. DVC deletes no output before it runs: `persist`."""
         parts: dict[str, Any] = {
-            "cmd": f"{COMMAND} {self.name}",
+            "cmd": f"{COMMAND} {RULE} {self.name}" if self.by_hand else f"{COMMAND} {self.name}",
             "deps": list(self.deps),
             "params": [{file: list(names)} for file, names in self.params.items()],
             "outs": [{path: {"persist": True}} for path in self.outs],
@@ -65,6 +72,53 @@ def stages(plan: Plan, likes: Mapping[str, str], files: Mapping[str, Any]) -> li
         for name, step in plan.steps.items()
         if step.trials_of is None and name not in plan.only_searched
     ]
+
+
+def of_rule(
+    plan: Plan,
+    rule: str,
+    jobs: Iterable[tuple[Unit, Mapping[str, Any]]],
+    files: Mapping[str, Any],
+) -> Stage:
+    """A stage for a rule that was written by hand.
+
+    Args:
+        plan: of the experiment.
+        rule: its name.
+        jobs: its jobs, each with its record.
+        files: as of `stages`.
+    """
+    deps: list[str] = []
+    code: set[str] = set()
+    outs: list[tuple[str, str]] = []
+    params: list[str] = []
+    for unit, record in jobs:
+        deps += unit.inputs
+        code.update(unit.key.get("code") or ())
+        if environment := unit.key.get("environment"):
+            code.add(f"envs/{environment['name']}")
+        if unit.key.get("seed"):
+            params.append("seed")
+        outs += [(path, each["hash"]) for path, each in record["outputs"].items() if each["hash"]]
+    return Stage(
+        rule,
+        _unique([*sorted(deps), *sorted(code)]),
+        _params(files, params),
+        (*_unique(path for path, _ in sorted(outs)), travelling.file_of_rule(plan, rule)),
+        _unique(path for path, digest in sorted(outs) if digest.endswith(".dir")),
+        (),
+        by_hand=True,
+    )
+
+
+def due(stage: Stage, judged: Iterable[tuple[Unit, State]]) -> list[str]:
+    """The outputs of the stage of a rule that no job of it has made as it would now."""
+    lacking = dict.fromkeys(out for out in stage.outs if not _travels(out))
+    for unit, state in judged:
+        if unit.step == stage.name and state.word == "current":
+            for path in unit.outputs:
+                lacking.pop(path, None)
+    return list(lacking)
 
 
 def needed(

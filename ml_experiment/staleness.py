@@ -66,6 +66,11 @@ def units(plan: Plan) -> list[Unit]:
     return found
 
 
+def stage_of(plan: Plan, unit: Unit) -> str:
+    """The stage that a job is part of: its step or study, or its rule."""
+    return plan.steps[unit.step].folder if unit.step in plan.steps else unit.step
+
+
 def _of_case(plan: Plan, step: StepPlan, case: Case) -> Iterator[Unit]:
     """The jobs of one case: its replicates share a key, and so do trials that see the same."""
     known: dict[str, tuple[dict[str, Any], str]] = {}
@@ -303,18 +308,38 @@ def _data(
 
 def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]:
     """The jobs of hand-written rules, as far as a record tells of them."""
+    # of a step: it may be gone or have another name by now
+    own = {job: each for job, each in sorted(recorded.items()) if each.get("by_hand")}
+    keyed = {
+        job: read_json(plan.folder / each["key_file"])
+        for job, each in own.items()
+        if each["key_file"]
+    }
+    lacking = {own[job]["id"] for job, key in keyed.items() if not key}
+    details = records.details(
+        record_file(plan), lacking
+    )  # in a clone Snakemake has written none yet
     found = []
-    for job, record in sorted(recorded.items()):
-        rule = record["rule"]
-        if not record.get("by_hand"):  # of a step, which may be gone or have another name by now
-            continue
-        key_file = record["key_file"]
-        key = read_json(plan.folder / key_file) if key_file else {}
-        if code := key.get("code"):  # the key is as old as the last run
-            key = {**key, "code": {path: of_path(plan.folder / path) for path in code}}
+    for job, record in own.items():
+        key_file = record["key_file"] or ""
+        key = keyed.get(job) or details.get(record["id"], {}).get("key") or {}
+        key = _now(plan, key) if key_file else {}
         inputs = tuple(path for path in record["inputs"] if path != key_file)
         outputs = tuple(record["outputs"])
-        found.append(Unit(job, rule, key_file or "", key, keys.digest(key), inputs, outputs))
+        unit = Unit(job, record["rule"], key_file, key, keys.digest(key), inputs, outputs)
+        found.append(unit)
+    return found
+
+
+def _now(plan: Plan, key: Mapping[str, Any]) -> dict[str, Any]:
+    """The key of a rule, which is as old as the last run, with what is known without Snakemake."""
+    found = dict(key)
+    if code := key.get("code"):
+        found["code"] = {path: of_path(plan.folder / path) for path in code}
+    if (environment := key.get("environment")) and environment["name"] in plan.environments:
+        found["environment"] = keys.environment(plan, environment["name"])
+    if seed := key.get("seed"):
+        found["seed"] = {**seed, "root": plan.experiment.seed}
     return found
 
 

@@ -11,7 +11,7 @@ nothing, not with `dvc commit --force` either.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from ml_experiment import atomic, records, staleness
@@ -28,20 +28,35 @@ def file_of(plan: Plan, step: StepPlan) -> str:
     return f"{plan.results}/{step.folder}{'.' if of_study else '/'}{NAME}"
 
 
-def withdraw(plan: Plan, step: StepPlan) -> None:
-    """Take the file away, as one of the outputs that it tells of is another now."""
-    (plan.folder / file_of(plan, step)).unlink(missing_ok=True)
+def file_of_rule(plan: Plan, rule: str) -> str:
+    """Where the records of a rule that was written by hand travel, if it has a stage."""
+    return f"{plan.results}/{rule}.{NAME}"
+
+
+def withdraw(plan: Plan, rule: str, step: StepPlan | None) -> None:
+    """Take the file away, as one of the outputs that it tells of is another now.
+
+    Args:
+        plan: of the experiment.
+        rule: whose job has ended.
+        step: its step, if it has one.
+    """
+    path = file_of_rule(plan, rule) if step is None else file_of(plan, step)
+    (plan.folder / path).unlink(missing_ok=True)
 
 
 def write(plan: Plan, names: Collection[str]) -> None:
     """Write the records of the outputs of some stages, by job, so that equal ones are equal bytes."""
     file = staleness.record_file(plan)
-    _, _, fitting = staleness.told(plan)
+    _, digests, fitting = staleness.told(plan)
     of_stage: dict[str, list[Line]] = {}
     for unit in staleness.units(plan):
         step = plan.steps[unit.step]
         if step.folder in names and unit.job in fitting:
             of_stage.setdefault(file_of(plan, step), []).append(fitting[unit.job])
+    for unit in staleness.by_hand(plan, fitting):
+        if unit.step in names and all(digests.stat(path) for path in unit.outputs):
+            of_stage.setdefault(file_of_rule(plan, unit.step), []).append(fitting[unit.job])
     details = records.details(file, {line["id"] for lines in of_stage.values() for line in lines})
     for path, lines in sorted(of_stage.items()):
         whole = sorted(({**details.get(line["id"], {}), **line} for line in lines), key=_job)
@@ -77,8 +92,10 @@ def _job(line: Line) -> str:
 
 
 def _stats(plan: Plan) -> Iterator[tuple[str, list[int]]]:
-    paths: Iterable[str] = dict.fromkeys(file_of(plan, step) for step in plan.steps.values())
-    for path in paths:
+    of_steps = dict.fromkeys(file_of(plan, step) for step in plan.steps.values())
+    others = sorted((plan.folder / plan.results).glob(f"*.{NAME}"))  # of rules, among others
+    of_rules = (f"{plan.results}/{file.name}" for file in others)
+    for path in dict.fromkeys([*of_steps, *of_rules]):
         try:
             stat = (plan.folder / path).stat()
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,25 @@ def test_what_the_user_wrote_into_the_file_stays(tmp_path: Path) -> None:
     gone = dvcfile.merged(text, now[:1], {})
     assert ("  final:" in gone, "  own:" in gone, "trials.csv" in gone) == (False, True, False)
     assert dvcfile.merged("", now, shown) == dvcfile.merged("", now, shown)
+
+
+def test_stages_of_rules_stay_as_their_user_has_left_them(tmp_path: Path) -> None:
+    now = [*made(tmp_path).values()]
+    cmd = "ml-experiment stage --rule"
+    rules = f"stages:\n  paper: {{cmd: {cmd} paper, deps: [a, b], outs: [c: {{persist: true}}]}}\n"
+    other = f"  own: {{cmd: {cmd} paper}}\n"  # of another name: nothing to us
+    text = dvcfile.merged(rules + other, now, {})
+    (paper,) = dvcfile.of_rules(text)
+    assert (paper.name, paper.deps, paper.outs, paper.by_hand) == (
+        "paper",
+        ("a", "b"),
+        ("c",),
+        True,
+    )
+    assert dvcfile.of_rules(dvcfile.merged(text, now[:1], {})) == [paper]
+    again = dataclasses.replace(paper, outs=("d",))
+    (changed,) = dvcfile.of_rules(dvcfile.merged(text, [*now, again], {}))
+    assert changed.outs == ("d",)
 
 
 @pytest.mark.parametrize(

@@ -180,8 +180,9 @@ class Session:
         recorder = self.open()
         recorder.digests.take(outcomes.of(jobid))
         record = recorder.finished(started, at, outcomes.host_of(jobid))
-        if self.plan is not None and started.job is not None:
-            travelling.withdraw(self.plan, started.job.step)
+        if self.plan is not None:
+            step = started.job.step if started.job else None
+            travelling.withdraw(self.plan, started.rule, step)
         if self.display:
             self.display.studies.ended(started.job, record, at)
         if self.display and (record.get("trial") or {}).get("state") == "failed":

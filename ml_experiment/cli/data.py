@@ -22,7 +22,7 @@ def dvc(options: argparse.Namespace) -> int:
     """`ml-experiment dvc`."""
     from ml_experiment.services import dvc as service
 
-    made = service.proposed(experiment_file(options))
+    made = service.proposed(experiment_file(options), options.rule)
     if options.check:
         changed = service.changed(made)
         for name in changed:
@@ -43,6 +43,11 @@ def stage(options: argparse.Namespace) -> int:
     """`ml-experiment stage`."""
     from ml_experiment.services import stage as service
 
+    if options.rule:
+        status, paths = service.stage_of_rule(options.name, options.cores or cores())
+        for path in paths:
+            print(f"{path} is not what its rule says: `ml-experiment status`", file=sys.stderr)
+        return status or (1 if paths else 0)
     status, left = service.stage(options.name, options.cores or cores())
     if status:
         return status
@@ -95,15 +100,9 @@ def status(options: argparse.Namespace) -> int:
     """`ml-experiment status --remote`."""
     from ml_experiment import workspace
     from ml_experiment.services import exchange as service
-    from ml_experiment.services import stage as stages
 
     plan = workspace.open_plan(experiment_file(options), overrides(options))
-    if options.step is not None:
-        stages.due(plan, options.step)  # that there is such a step
-    found, ahead = service.compare(plan, options.remote or None)
-    if options.step is not None:
-        found = [each for each in found if each.of == options.step]
-        ahead = [name for name in ahead if name == options.step]
+    found, ahead = service.compare(plan, options.remote or None, options.step)
     if options.json:
         differences = [each._asdict() for each in found]
         print(json.dumps({"differences": differences, "ahead": ahead}, indent=1))
@@ -188,12 +187,20 @@ def _dvc(commands: object) -> None:
         "ml-experiment dvc",
         "ml-experiment dvc --dry-run     only the difference",
         "ml-experiment dvc --check       exit code 1 if dvc.yaml is not what the experiment says",
+        "ml-experiment dvc --rule figure     a stage for a rule that was written by hand, too",
     )
     command.add_argument(
         "--experiment", metavar="FILE", help="the experiment file (experiment.yaml)"
     )
     command.add_argument("--dry-run", "-n", action="store_true", help="only show what would change")
     command.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    command.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="write a stage for this rule, written by hand, of what its last run read and made",
+    )
 
 
 def _stage(commands: object) -> None:
@@ -206,6 +213,9 @@ def _stage(commands: object) -> None:
     )
     command.add_argument("name", metavar="NAME", help="a step or study")
     command.add_argument("--cores", "-c", type=int, metavar="N", help="how many cores (all)")
+    command.add_argument(
+        "--rule", action="store_true", help="NAME is a rule that was written by hand"
+    )
 
 
 def _push(commands: object) -> None:

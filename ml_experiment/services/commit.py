@@ -15,12 +15,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ml_experiment import staleness, times, travelling, workspace
+from ml_experiment import stages, staleness, times, travelling, workspace
 from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.digests import LISTINGS, Member, Stat, members
 from ml_experiment.errors import MLExperimentError, UserError
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
+from ml_experiment.stages import Stage
 from ml_experiment.staleness import State, Unit
 
 
@@ -44,7 +45,7 @@ def commit(file: Path) -> Committed:
     if files.FILE in files.changed(made):
         return Committed(refused="dvc.yaml is not up to date, see `ml-experiment dvc`")
     judged = staleness.judged(plan)
-    current = _current(plan, judged)
+    current = _current(plan, judged, made.stages)
     wanted = [stage.name for stage in made.stages if stage.name in current]
     digests = _digests(plan, current)
     travelling.write(plan, wanted)
@@ -57,7 +58,8 @@ def commit(file: Path) -> Committed:
             if whole.get(path, digest) != digest:
                 raise _other(plan.folder, path)
         again = workspace.open_plan(file)
-        for name in sorted({*wanted} - _current(again, staleness.judged(again))):
+        left = _current(again, staleness.judged(again), made.stages)
+        for name in sorted({*wanted} - left):
             raise UserError(
                 f"{name} is not what the experiment says any more: `ml-experiment status`"
             )
@@ -89,7 +91,8 @@ def prepare(file: Path) -> Committed:
         UserError, ExperimentError: what is wrong with the experiment.
     """
     plan = workspace.open_plan(file)
-    travelling.write(plan, _current(plan, staleness.judged(plan)))
+    made = [] if plan.suffix else files.made_of(file)
+    travelling.write(plan, _current(plan, staleness.judged(plan), made))
     _forget_listings(plan)
     return Committed()
 
@@ -110,8 +113,8 @@ def _digests(plan: Plan, current: Collection[str]) -> dict[str, _Digest]:
     """The outputs of some stages, each just compared with its record."""
     _, digests, known = staleness.told(plan)
     found = {}
-    for unit in staleness.units(plan):
-        if plan.steps[unit.step].folder not in current:
+    for unit in [*staleness.units(plan), *staleness.by_hand(plan, known)]:
+        if staleness.stage_of(plan, unit) not in current:
             continue
         for path in unit.outputs:
             if path in known[unit.job]["outputs"] and digests.of(path) is not None:
@@ -126,15 +129,15 @@ def _of(folder: Path, path: str, stat: Stat, digest: str) -> _Digest:
     return _Digest(digest, ((path, Member(digest, stat.what, stat.size, stat.mtime)),))
 
 
-def _current(plan: Plan, judged: Sequence[tuple[Unit, State]]) -> set[str]:
+def _current(plan: Plan, judged: Sequence[tuple[Unit, State]], made: Sequence[Stage]) -> set[str]:
     """The stages all of whose jobs are what the experiment says."""
     stale: set[str] = set()
     found: set[str] = set()
-    for _, state in judged:
-        if state.step in plan.steps:  # and no rule that was written by hand
-            name = plan.steps[state.step].folder
-            (found if state.word == "current" else stale).add(name)
-    return found - stale
+    for unit, state in judged:
+        if unit.step in plan.steps:
+            (found if state.word == "current" else stale).add(staleness.stage_of(plan, unit))
+    of_rules = (stage for stage in made if stage.by_hand)
+    return found - stale | {each.name for each in of_rules if not stages.due(each, judged)}
 
 
 def main() -> int:

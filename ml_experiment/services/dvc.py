@@ -12,9 +12,10 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ml_experiment import atomic, config, dvcfile, hashing, stages, yamlio
-from ml_experiment.errors import MLExperimentError, UserError
+from ml_experiment import atomic, config, dvcfile, hashing, records, stages, staleness, yamlio
+from ml_experiment.errors import MLExperimentError, UserError, did_you_mean
 from ml_experiment.plan import Plan
 from ml_experiment.resolve import resolve
 
@@ -30,7 +31,7 @@ class Proposal:
 
     Attributes:
         texts: name -> text.
-        stages: those of dvc.yaml that are the experiment's.
+        stages: those of dvc.yaml that are the experiment's, and of rules that were written by hand.
     """
 
     folder: Path
@@ -38,16 +39,23 @@ class Proposal:
     stages: Sequence[stages.Stage]
 
 
-def proposed(file: Path | None = None) -> Proposal:
+def proposed(file: Path | None = None, rules: Sequence[str] = ()) -> Proposal:
     """The files as the experiment says.
 
+    Args:
+        file: the experiment file; the one in the current folder where it is None.
+        rules: those, written by hand, whose stages are to be as their records are.
+
     Raises:
-        UserError, ExperimentError: what is wrong with the experiment or with dvc.yaml.
+        UserError, ExperimentError: what is wrong with the experiment or with dvc.yaml, or a rule that
+            has no record.
     """
-    plan, made = _of_experiment(file or config.find(Path.cwd()))
+    plan, made, data = _of_experiment(file or config.find(Path.cwd()))
     before = _read(plan.folder / FILE)
+    text = dvcfile.merged(before, [*made, *_of_rules(plan, rules, data)], stages.shown(plan))
+    made += dvcfile.of_rules(text)
     found = {
-        FILE: dvcfile.merged(before, made, stages.shown(plan)),
+        FILE: text,
         ".dvcignore": _with_lines(_read(plan.folder / ".dvcignore"), IGNORED_BY_DVC),
         f"{plan.results}/.gitignore": _of_git(plan, made),
     }
@@ -55,15 +63,17 @@ def proposed(file: Path | None = None) -> Proposal:
 
 
 def made_of(file: Path) -> list[stages.Stage]:
-    """The experiment's stages, whatever dvc.yaml has.
+    """The experiment's stages, whatever dvc.yaml has of them, and those of rules.
 
     Raises:
         UserError, ExperimentError: what is wrong with the experiment.
     """
-    return _of_experiment(file)[1]
+    plan, made, _ = _of_experiment(file)
+    return [*made, *dvcfile.of_rules(_read(plan.folder / FILE))]
 
 
-def _of_experiment(file: Path) -> tuple[Plan, list[stages.Stage]]:
+def _of_experiment(file: Path) -> tuple[Plan, list[stages.Stage], dict[str, Any]]:
+    """Its plan, its stages, and what is in its files, by name."""
     loaded = config.load(file)
     plan = resolve(loaded)
     if plan.suffix:
@@ -75,7 +85,24 @@ def _of_experiment(file: Path) -> tuple[Plan, list[stages.Stage]]:
     files = {place.file for place in loaded.places.values()}
     texts = {os.path.relpath(name, plan.folder): Path(name).read_text("utf-8") for name in files}
     data = {name: yamlio.read(texts[name], name).plain() for name in sorted(texts)}
-    return plan, stages.stages(plan, loaded.likes, data)
+    return plan, stages.stages(plan, loaded.likes, data), data
+
+
+def _of_rules(plan: Plan, rules: Sequence[str], data: Mapping[str, Any]) -> list[stages.Stage]:
+    """The stages of rules that were written by hand, as their last records are."""
+    if not rules:
+        return []
+    _, digests, recorded = staleness.told(plan)
+    jobs: dict[str, list[tuple[staleness.Unit, records.Line]]] = {}
+    for unit in staleness.by_hand(plan, recorded):
+        if all(digests.stat(path) for path in unit.outputs):  # else of a job that is gone
+            jobs.setdefault(unit.step, []).append((unit, recorded[unit.job]))
+    for rule in rules:
+        if rule not in jobs:
+            hint = did_you_mean(rule, jobs) or "its files have to be there: run it first"
+            what = "no job of such a rule, written by hand, has a record"
+            raise UserError(what, value=rule, hint=hint)
+    return [stages.of_rule(plan, rule, jobs[rule], data) for rule in dict.fromkeys(rules)]
 
 
 def changed(made: Proposal) -> list[str]:

@@ -20,7 +20,7 @@ from ml_experiment import (
     times,
     travelling,
 )
-from ml_experiment.errors import UserError
+from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.hashing import of_listing, of_readable
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
@@ -97,15 +97,23 @@ LACKS: Mapping[str, Literal["remote", "cache", "both"]] = {
 }
 
 
-def compare(plan: Plan, remote: str | None) -> Compared:
+def compare(plan: Plan, remote: str | None, name: str | None) -> Compared:
     """Compare the cache with a remote; nothing is fetched or sent.
 
+    Args:
+        plan: of the experiment.
+        remote: its name; DVC's default where it is None.
+        name: the stage that is asked for; all where it is None.
+
     Raises:
-        UserError: there is no remote, or it cannot be reached.
+        UserError: there is no remote, or it cannot be reached; there is no such stage.
     """
     from ml_experiment.adapters import dvc  # noqa: PLC0415  # half a second, and rarely needed
 
     made = files.made_of(plan.folder / plan.file)
+    names = [stage.name for stage in made]
+    if name is not None and name not in names:
+        raise UserError("no such stage", value=name, hint=did_you_mean(name, names))
     found = dvc.differing(plan.folder, remote)
     changed = dvc.changed(plan.folder)
 
@@ -113,9 +121,10 @@ def compare(plan: Plan, remote: str | None) -> Compared:
         stage = stages.maker(made, path)
         return stage.name if stage else rawdata.holder(plan.folder, path) or path
 
+    differences = [Difference(path, of(path), LACKS[word]) for path, word in found.items()]
     return Compared(
-        [Difference(path, of(path), LACKS[word]) for path, word in found.items()],
-        [stage.name for stage in made if stage.name in changed],
+        [each for each in differences if name in (None, each.of)],
+        [each for each in names if each in changed and name in (None, each)],
     )
 
 

@@ -16,6 +16,7 @@ from ml_experiment.adapters import dvc, dvc_commit
 from ml_experiment.adapters.dvc import Kept
 from ml_experiment.errors import UserError
 from ml_experiment.plan import Plan
+from ml_experiment.services import dvc as files
 from ml_experiment.services import run
 
 Repair = Literal["add", "fetch", "checkout", "look", "run"]
@@ -72,7 +73,8 @@ def fsck(plan: Plan) -> list[Fault]:
     plan = rawdata.looked_at(plan)
     travelling.take(plan)
     faults = [fault for each in dvc.kept(plan.folder) for fault in _of(plan.folder, each)]
-    return [*faults, *_believed(plan, dvc.changed(plan.folder))]
+    made = {stage.name for stage in files.made_of(plan.folder / plan.file)}
+    return [*faults, *_believed(plan, made - {*dvc.changed(plan.folder)})]
 
 
 def repair(plan: Plan, faults: Sequence[Fault]) -> tuple[list[Fault], UserError | None]:
@@ -127,10 +129,10 @@ def _of(folder: Path, kept: Kept) -> Iterator[Fault]:
         yield Fault("workspace", kept.path, "is not what dvc.lock says", "look")
 
 
-def _believed(plan: Plan, changed: Collection[str]) -> Iterator[Fault]:
+def _believed(plan: Plan, unchanged: Collection[str]) -> Iterator[Fault]:
     """What DVC takes for made from the experiment as it is, and its record does not."""
     for unit, state in staleness.judged(plan):
-        stage = plan.steps[unit.step].folder if unit.step in plan.steps else None
-        if stage is not None and stage not in changed and state.word in FORCED:
+        stage = staleness.stage_of(plan, unit)
+        if stage in unchanged and state.word in FORCED:
             why = FORCED[state.word].format(", ".join(state.reasons))
             yield Fault("dvc.lock", unit.outputs[0], why, "run", stage=stage)

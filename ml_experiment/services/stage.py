@@ -8,10 +8,12 @@ ended everything is compared again, so that DVC keeps nothing that the experimen
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 
-from ml_experiment import containers, staleness, travelling, workspace
+from ml_experiment import containers, stages, staleness, travelling, workspace
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Plan
+from ml_experiment.services import dvc as files
 from ml_experiment.services import run
 from ml_experiment.staleness import State, Unit
 
@@ -37,6 +39,19 @@ def due(plan: Plan, name: str) -> list[tuple[Unit, State]]:
     ]
 
 
+def due_of_rule(plan: Plan, name: str) -> list[str]:
+    """The outputs of a rule, written by hand, that are not what they would be now.
+
+    Raises:
+        UserError: dvc.yaml has no stage of it.
+    """
+    made = {stage.name: stage for stage in files.made_of(plan.folder / plan.file) if stage.by_hand}
+    if name not in made:
+        hint = did_you_mean(name, made) or f"`ml-experiment dvc --rule {name}` writes one"
+        raise UserError("dvc.yaml has no stage of this rule", value=name, hint=hint)
+    return stages.due(made[name], staleness.judged(plan))
+
+
 def stage(name: str, cores: int) -> tuple[int, list[State]]:
     """Bring a stage up to date.
 
@@ -49,17 +64,33 @@ def stage(name: str, cores: int) -> tuple[int, list[State]]:
     plan = workspace.open_plan()
     travelling.take(plan)
     found = due(plan, name)
-    if not found:
-        travelling.write(plan, {name})
-        return 0, []
-    targets = [path for unit, _ in found for path in unit.outputs]
-    asked = containers.asked_of_snakemake(plan)
-    words = run.command(plan.folder, {}, cores, ["--", *targets], ["--force"], asked)
-    status = subprocess.run(words, check=False, cwd=plan.folder).returncode
-    if status:
+    if found and (
+        status := _make(plan, [path for unit, _ in found for path in unit.outputs], cores)
+    ):
         return status, []
-    plan = workspace.open_plan()
-    left = [state for _, state in due(plan, name)]
+    plan = workspace.open_plan() if found else plan
+    left = [state for _, state in due(plan, name)] if found else []
     if not left:
         travelling.write(plan, {name})
     return 0, left
+
+
+def stage_of_rule(name: str, cores: int) -> tuple[int, list[str]]:
+    """Bring the stage of a rule that was written by hand up to date; the same for its outputs."""
+    plan = workspace.open_plan()
+    travelling.take(plan)
+    found = due_of_rule(plan, name)
+    if found and (status := _make(plan, found, cores)):
+        return status, []
+    plan = workspace.open_plan() if found else plan
+    left = due_of_rule(plan, name) if found else []
+    if not left:
+        travelling.write(plan, {name})
+    return 0, left
+
+
+def _make(plan: Plan, paths: Sequence[str], cores: int) -> int:
+    """Let Snakemake make these files anew; its exit code."""
+    asked = containers.asked_of_snakemake(plan)
+    words = run.command(plan.folder, {}, cores, ["--", *paths], ["--force"], asked)
+    return subprocess.run(words, check=False, cwd=plan.folder).returncode
