@@ -28,13 +28,13 @@ def align(plan: Plan, judged: Sequence[tuple[Unit, State]], at: int) -> None:
 
     Args:
         plan: of the experiment; its keys are brought up to date.
-        judged: every job with its state, by content. The keys of rules that were written by hand
-            are written where there are none, as in a clone: Snakemake comes later.
+        judged: every job with its state, by content; so are the keys of rules that were written by
+            hand, before Snakemake reads these.
         at: the time in ns since 1970.
     """
     workspace.write_keys(plan)
     for unit, _ in judged:
-        if unit.key and not (plan.folder / unit.key_file).exists():
+        if unit.key and unit.step not in plan.steps:
             workspace.write_key(plan.folder / unit.key_file, workspace.key_text(unit.key))
     paths: dict[str, int] = {}
     for unit, state in judged:
