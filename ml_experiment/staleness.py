@@ -308,22 +308,18 @@ def _data(
 
 def by_hand(plan: Plan, recorded: Mapping[str, Mapping[str, Any]]) -> list[Unit]:
     """The jobs of hand-written rules, as far as a record tells of them."""
-    # of a step: it may be gone or have another name by now
+    # a record of a step's job is none of them, though the step may be gone or renamed by now
     own = {job: each for job, each in sorted(recorded.items()) if each.get("by_hand")}
-    keyed = {
-        job: read_json(plan.folder / each["key_file"])
-        for job, each in own.items()
-        if each["key_file"]
-    }
+    files = {job: each["key_file"] for job, each in own.items() if each["key_file"]}
+    keyed = {job: read_json(plan.folder / file) for job, file in files.items()}
+    # in a clone Snakemake has not written them yet
     lacking = {own[job]["id"] for job, key in keyed.items() if not key}
-    details = records.details(
-        record_file(plan), lacking
-    )  # in a clone Snakemake has written none yet
+    details = records.details(record_file(plan), lacking)
     found = []
     for job, record in own.items():
-        key_file = record["key_file"] or ""
-        key = keyed.get(job) or details.get(record["id"], {}).get("key") or {}
-        key = _now(plan, key) if key_file else {}
+        key_file = files.get(job, "")
+        before = keyed.get(job) or details.get(record["id"], {}).get("key") or {}
+        key = _now(plan, before) if key_file else {}
         inputs = tuple(path for path in record["inputs"] if path != key_file)
         outputs = tuple(record["outputs"])
         unit = Unit(job, record["rule"], key_file, key, keys.digest(key), inputs, outputs)

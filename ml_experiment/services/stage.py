@@ -64,26 +64,26 @@ def stage(name: str, cores: int) -> tuple[int, list[State]]:
     plan = workspace.open_plan()
     travelling.take(plan)
     found = due(plan, name)
-    if found and (
-        status := _make(plan, [path for unit, _ in found for path in unit.outputs], cores)
-    ):
-        return status, []
-    plan = workspace.open_plan() if found else plan
-    left = [state for _, state in due(plan, name)] if found else []
-    if not left:
+    if found:
+        if status := _make(plan, [path for unit, _ in found for path in unit.outputs], cores):
+            return status, []
+        plan = workspace.open_plan()
+        found = due(plan, name)
+    if not found:
         travelling.write(plan, {name})
-    return 0, left
+    return 0, [state for _, state in found]
 
 
 def stage_of_rule(name: str, cores: int) -> tuple[int, list[str]]:
     """Bring the stage of a rule that was written by hand up to date; the same for its outputs."""
     plan = workspace.open_plan()
     travelling.take(plan)
-    found = due_of_rule(plan, name)
-    if found and (status := _make(plan, found, cores)):
-        return status, []
-    plan = workspace.open_plan() if found else plan
-    left = due_of_rule(plan, name) if found else []
+    left = due_of_rule(plan, name)
+    if left:
+        if status := _make(plan, left, cores):
+            return status, []
+        plan = workspace.open_plan()
+        left = due_of_rule(plan, name)
     if not left:
         travelling.write(plan, {name})
     return 0, left

@@ -225,6 +225,20 @@ def test_outputs_deleted_by_hand(project: Path) -> None:
     assert "no fault found" in call(project, "ml-experiment", "fsck")
 
 
+def test_links_to_nothing(project: Path) -> None:
+    for name in ("large.bin", "parts/small.bin"):
+        file = project / "results/make" / name
+        file.unlink()
+        file.symlink_to("/nowhere")
+    told = call(project, "ml-experiment", "fsck", code=1)
+    assert f"workspace: {MADE} is not there" in told
+    assert "workspace: results/make/parts is not" in told
+    assert "Traceback" not in told + call(project, "ml-experiment", "pull", code=None)
+    assert "Traceback" not in call(project, "ml-experiment", "fsck", "--repair", code=None)
+    call(project, "dvc", "repro")
+    assert "no fault found" in call(project, "ml-experiment", "fsck")
+
+
 def test_outputs_that_nobody_else_has_are_not_overwritten(project: Path) -> None:
     edit(project, "seed: 3", "dvc: manual\nseed: 4")
     call(project, "snakemake", "--cores", "2")
