@@ -77,7 +77,7 @@ faults: $(SETUP)  ## Kill studies at 200 random moments (FAULTS=200), where the 
 	@ML_EXPERIMENT_FAULTS=$(or $(FAULTS),200) pytest -n auto $(ARGS) tests/e2e/test_study_kills.py tests/e2e/test_studies.py
 
 .PHONY: bench
-bench: $(SETUP)  ## Measure the speed, about half an hour (ARGS="status boot --rounds 5")
+bench: $(SETUP)  ## Measure the speed, one to two hours (ARGS="status boot --rounds 5")
 	@python benchmarks $(ARGS)
 
 # --- What people run after a change -----------------------------------------
