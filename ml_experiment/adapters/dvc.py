@@ -202,8 +202,18 @@ def changed(folder: Path) -> set[str]:
     Raises:
         UserError: what DVC says.
     """
-    with repository(folder) as (repo, _):
-        return {*repo.status()}
+    with repository(folder) as (repo, _), lock_repo(repo):
+        return {stage.addressing for stage in repo.index.stages if _differs(stage)}
+
+
+def _differs(stage: Any) -> bool:
+    """Whether DVC sees a stage as changed; so is one of which a file cannot be read, such as a link
+    to nothing, at which DVC's own command would stop.
+    """
+    try:
+        return bool(stage.status())
+    except OSError:
+        return True
 
 
 def add(folder: Path, path: str) -> str:
