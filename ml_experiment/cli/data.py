@@ -43,17 +43,10 @@ def stage(options: argparse.Namespace) -> int:
     """`ml-experiment stage`."""
     from ml_experiment.services import stage as service
 
-    if options.rule:
-        status, paths = service.stage_of_rule(options.name, options.cores or cores())
-        for path in paths:
-            print(f"{path} is not what its rule says: `ml-experiment status`", file=sys.stderr)
-        return status or (1 if paths else 0)
-    status, left = service.stage(options.name, options.cores or cores())
-    if status:
-        return status
-    for state in left:
-        print(f"{state.job} is {state.word}: {', '.join(state.reasons)}", file=sys.stderr)
-    return 1 if left else 0
+    status, left = service.stage(options.name, options.cores or cores(), rule=options.rule)
+    for line in left:
+        print(line, file=sys.stderr)
+    return status or int(bool(left))
 
 
 def push(options: argparse.Namespace) -> int:

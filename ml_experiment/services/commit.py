@@ -58,8 +58,8 @@ def commit(file: Path) -> Committed:
             if whole.get(path, digest) != digest:
                 raise _other(plan.folder, path)
         again = workspace.open_plan(file)
-        left = _current(again, staleness.judged(again), made.stages)
-        for name in sorted({*wanted} - left):
+        still = _current(again, staleness.judged(again), made.stages)
+        for name in sorted({*wanted} - still):
             raise UserError(
                 f"{name} is not what the experiment says any more: `ml-experiment status`"
             )

@@ -15,11 +15,10 @@ from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.plan import Plan
 from ml_experiment.services import dvc as files
 from ml_experiment.services import run
-from ml_experiment.staleness import State, Unit
 
 
-def due(plan: Plan, name: str) -> list[tuple[Unit, State]]:
-    """The jobs of a step or study that are not what the experiment says now.
+def due(plan: Plan, name: str) -> dict[str, str]:
+    """The outputs of a step or study that are not what the experiment says now, and why.
 
     Raises:
         UserError: there is no such stage.
@@ -32,15 +31,16 @@ def due(plan: Plan, name: str) -> list[tuple[Unit, State]]:
     parts = {name} | {
         each.name for each in plan.steps.values() if each.trials_of and each.trials_of.name == name
     }
-    return [
-        (unit, state)
+    return {
+        path: f"{state.job} is {state.word}: {', '.join(state.reasons)}"
         for unit, state in staleness.judged(plan)
         if unit.step in parts and state.word != "current"
-    ]
+        for path in unit.outputs
+    }
 
 
-def due_of_rule(plan: Plan, name: str) -> list[str]:
-    """The outputs of a rule, written by hand, that are not what they would be now.
+def due_of_rule(plan: Plan, name: str) -> dict[str, str]:
+    """The same of a rule that was written by hand.
 
     Raises:
         UserError: dvc.yaml has no stage of it.
@@ -49,44 +49,39 @@ def due_of_rule(plan: Plan, name: str) -> list[str]:
     if name not in made:
         hint = did_you_mean(name, made) or f"`ml-experiment dvc --rule {name}` writes one"
         raise UserError("dvc.yaml has no stage of this rule", value=name, hint=hint)
-    return stages.due(made[name], staleness.judged(plan))
+    left = stages.due(made[name], staleness.judged(plan))
+    return {
+        path: f"{path} is not what its rule says: `ml-experiment status {name}`" for path in left
+    }
 
 
-def stage(name: str, cores: int) -> tuple[int, list[State]]:
+def stage(name: str, cores: int, *, rule: bool) -> tuple[int, list[str]]:
     """Bring a stage up to date.
 
+    Args:
+        name: of a step or study; with `rule` of a rule that was written by hand.
+        cores: how many Snakemake may use.
+        rule: whether it is that of a rule.
+
     Returns:
-        Snakemake's exit code (0 where there was nothing to do), and what is not current after it.
+        Snakemake's exit code (0 where there was nothing to do), and what is not current after it, a
+        line for each job.
 
     Raises:
         UserError, ExperimentError: what is wrong with the experiment.
     """
+    of = due_of_rule if rule else due
     plan = workspace.open_plan()
     travelling.take(plan)
-    found = due(plan, name)
-    if found:
-        if status := _make(plan, [path for unit, _ in found for path in unit.outputs], cores):
-            return status, []
-        plan = workspace.open_plan()
-        found = due(plan, name)
-    if not found:
-        travelling.write(plan, {name})
-    return 0, [state for _, state in found]
-
-
-def stage_of_rule(name: str, cores: int) -> tuple[int, list[str]]:
-    """Bring the stage of a rule that was written by hand up to date; the same for its outputs."""
-    plan = workspace.open_plan()
-    travelling.take(plan)
-    left = due_of_rule(plan, name)
+    left = of(plan, name)
     if left:
-        if status := _make(plan, left, cores):
+        if status := _make(plan, [*left], cores):
             return status, []
         plan = workspace.open_plan()
-        left = due_of_rule(plan, name)
+        left = of(plan, name)
     if not left:
         travelling.write(plan, {name})
-    return 0, left
+    return 0, [*dict.fromkeys(left.values())]
 
 
 def _make(plan: Plan, paths: Sequence[str], cores: int) -> int:

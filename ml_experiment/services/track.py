@@ -285,7 +285,7 @@ def _best(record: Line, there: Mapping[str, Path]) -> Mapping[str, Any] | None:
     """The best trial, of the job that gathers a study with one objective."""
     if "study" not in (record.get("key") or {}):
         return None
-    file = next((file for path, file in there.items() if file.name == "best.json"), None)
+    file = next((file for file in there.values() if file.name == "best.json"), None)
     try:
         return json.loads(file.read_bytes()) if file else None
     except (OSError, ValueError):
