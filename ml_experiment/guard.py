@@ -216,9 +216,7 @@ def end_group(group: int) -> None:
         while time.monotonic() < until:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(group, os.WNOHANG)
-            try:
-                os.killpg(group, 0)
-            except OSError:
+            if not marked.lives(group):
                 return
             time.sleep(0.02)
 

@@ -60,9 +60,40 @@ def end(assignment: str, grace: float = GRACE) -> None:
         time.sleep(PAUSE)
 
 
+def lives(group: int) -> bool:
+    """Whether a process group has a member that is more than a zombie.
+
+    One whose parent has gone waits for the first process of the machine to hear of its end, and in
+    many containers and virtual machines that takes a second or more.
+    """
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    if not os.path.isdir("/proc/self"):
+        return True
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            state, _, its = _state(entry)[:3]
+        except OSError:
+            continue
+        if int(its) == group and state != b"Z":
+            return True
+    return False
+
+
 def _is_zombie(entry: str) -> bool:
+    return _state(entry)[0] == b"Z"
+
+
+def _state(entry: str) -> list[bytes]:
+    """What /proc says of a process after its name: state, parent, group, and so on."""
     with open(f"/proc/{entry}/stat", "rb") as stream:
-        return stream.read().rpartition(b")")[2].split()[0] == b"Z"
+        return stream.read().rpartition(b")")[2].split()
 
 
 def _send(assignment: str, number: signal.Signals) -> None:

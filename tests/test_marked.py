@@ -48,6 +48,20 @@ def test_a_zombie_is_no_process(mark: str) -> None:
         os.kill(process.pid, signal.SIGKILL)
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert marked.processes(mark) == []
+        os.killpg(process.pid, 0)  # what the kernel says of its group
+        assert not marked.lives(process.pid)
+
+
+def test_a_group_lives_as_long_as_one_of_it_does(mark: str) -> None:
+    with start(mark, "sleep 100 & echo; exec sleep 100") as process:
+        process.kill()
+        process.wait()
+        assert marked.lives(process.pid)
+        os.killpg(process.pid, signal.SIGKILL)
+        until = time.monotonic() + 10
+        while marked.lives(process.pid) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert not marked.lives(process.pid)
 
 
 def test_what_does_not_end_when_it_is_asked_is_killed(mark: str) -> None:

@@ -112,9 +112,4 @@ def guards(run: str) -> dict[int, list[str]]:
 
 def alive(groups: Iterable[int]) -> list[int]:
     """Those process groups that have a member."""
-    found = []
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, 0)
-            found.append(group)
-    return found
+    return [group for group in groups if marked.lives(group)]
