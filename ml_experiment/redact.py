@@ -160,10 +160,12 @@ _REACH = 64  # no name is longer, and no decision needs more of a value
 
 _ASSIGNED = re.compile(r"""(\\*["'])?([ \t]{0,8})(?::=|=>|=(?!=)|:(?!//))([ \t]{0,8})""")
 _AFTER_OPTION = re.compile(r"""\\*["'](?:,[ \t]{0,8}|[ \t]{1,8})|(?:[ \t]|\\\r?\n){1,8}(?!-)""")
+# Nothing that can fail stands behind a repetition, so none is gone back into. Not possessive ones:
+# those of groups match wrongly in Python 3.11.2, which Debian 12 has.
 _VALUE = re.compile(
-    r"""(?:"(?:[^"\\\n]|\\.)*+"?|'(?:[^'\\\n]|\\.)*+'?)++"""  # 'it'"'"'s'
-    r"""|(?P<quote>\\+["'])(?:(?!(?<!\\)(?P=quote))[^\n])*+(?:(?P=quote))?"""  # JSON in JSON
-    r"""|(?:[^\s"'&;|,\\]|\\[^\s"]|,(?![\s"'\\]|[\w.-]{1,64}+[=:]))++"""
+    r"""(?:"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|'[^'\\\n]*(?:\\.[^'\\\n]*)*'?)+"""  # 'it'"'"'s'
+    r"""|(?P<quote>\\+["'])(?:(?!(?<!\\)(?P=quote))[^\n])*(?:(?P=quote))?"""  # JSON in JSON
+    r"""|(?:[^\s"'&;|,\\]+|\\[^\s"]|,(?![\s"'\\]|[\w.-]{1,64}[=:]))+"""
 )
 _QUOTE = re.compile(r"""\\*["']""")
 _CLOSING = ")]}>.,:"  # what a sentence or a call puts behind a value
@@ -276,14 +278,14 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"bearer[ \t]{1,8}([\w.~+/=-]{12,})", re.IGNORECASE)
 _BLOCK = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+"
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-(?!----)[^-]*)*"
     r"(?:-----END [A-Z0-9 ]{0,50}-----)?"
 )
 _SHAPES = {
     "AKIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",
     "ASIA": r"[0-9A-Z]{16}(?![0-9A-Za-z])",
     "AIza": r"[\w-]{35}",
-    "eyJ": r"[\w-]{10,}+\.[\w-]{10,}+(?:\.[\w-]*+)?",  # a JSON web token
+    "eyJ": r"[\w-]{10,}\.[\w-]{10,}(?:\.[\w-]*)?",  # a JSON web token
     **{f"gh{kind}_": r"[A-Za-z0-9]{20,}" for kind in "pousr"},
     "github_pat_": r"\w{20,}",
     "glpat-": r"[\w-]{20,}",

@@ -224,7 +224,10 @@ def test_it_shows_no_secret_itself() -> None:
 @pytest.mark.timeout(60)  # a rule that goes back would take hours
 @pytest.mark.parametrize(
     ("before", "size"),
-    [("", 10**6), *((text, 10**5) for text in ("tokens=", "password='", "://", "eyJ", "Bearer "))],
+    [
+        ("", 3 * 10**5),
+        *((text, 10**5) for text in ("tokens=", "password='", "://", "eyJ", "Bearer ")),
+    ],
 )
 def test_hostile_text(before: str, size: int) -> None:
     found = redactor({"HF_TOKEN": "aaaaaaaaaaab", "B_SECRET": "://a:a:a:c"}, ())
