@@ -1,7 +1,7 @@
 """A server of warm processes: `python warm.py FOLDER LIST`, started by warm.sh.
 
-It imports the modules that LIST names, all of installed distributions, and forks for each program
-it is asked to run: a fresh process with the environment, arguments, folder and standard streams
+It imports the modules that LIST names, of installed distributions and of Python, and forks for each
+program it is asked to run: a fresh process with the environment, arguments, folder and standard streams
 that the program would have had, in a process group of its own. It ends when nobody holds
 `FOLDER/../alive` open for writing any more, kills what it has forked then, and after five minutes
 without work. What it will not do it says in FOLDER/cold, and ends: programs then start as usual.
@@ -23,6 +23,7 @@ import select
 import signal
 import sys
 
+import _ml_experiment_boot.report  # noqa: F401  (every program needs it in the end)
 from _ml_experiment_boot import Boot, imports, machine, program
 
 TYPE_CHECKING = False
@@ -240,6 +241,7 @@ def _begun(
         request.answer("cold")
         os.close(request.reply)
         return None
+    program.prepare(request.program[1])
     pid = os.fork()
     if pid == 0:
         os.setpgid(0, 0)

@@ -42,7 +42,7 @@ warm_up() {
 # Set `server` to the folder of the program's server, which is started if it is not there yet; to the
 # list of imports that is to be made first; or to nothing.
 _warm_server() {
-  local code list path
+  local code list path='' folders=$PATH: folder
   if ! [[ ${ML_EXPERIMENT_BOOT:-} =~ '"warm":"'([0-9a-f]+)'"' ]]; then return; fi
   code=${BASH_REMATCH[1]}
   list=$ML_EXPERIMENT_WARM/learned/$code.json
@@ -50,7 +50,10 @@ _warm_server() {
     server=$list
     return
   fi
-  path=$(type -P "$1")
+  while [[ -z $path && -n $folders ]]; do # as `type -P`, which would take a process
+    folder=${folders%%:*} folders=${folders#*:}
+    if [[ -f ${folder:-.}/$1 && -x ${folder:-.}/$1 ]]; then path=${folder:-.}/$1; fi
+  done
   server=$ML_EXPERIMENT_WARM/$code-$OMP_NUM_THREADS${path//\//+}
   if [ ! -d "$server" ] && mkdir "$server" 2> /dev/null; then
     setsid "$path" "$_warm_boot/warm.py" "$server" "$list" < /dev/null > "$server/log" 2>&1 &
@@ -78,7 +81,8 @@ _warm_ask() {
     fi
   done
   { printf '%s\0' "$#" "$PWD" "$talk" "$listen" "$@" && env -0; } > "$reply.job"
-  traps=$(trap -p TERM INT HUP)
+  { trap -p TERM INT HUP && printf '\0'; } >&"$talk" # through the FIFO: a process less
+  IFS= read -r -d '' -u "$listen" traps
   for signal in TERM INT HUP; do
     trap '[ -z "$child" ] || kill -'"$signal"' -- "-$child" 2> /dev/null' "$signal"
   done

@@ -67,3 +67,21 @@ def test_a_server_looks_at_modules_once_and_its_programs_at_the_rest(job: Job) -
     assert "numpy" in first["distributions"]
     assert second == {**first, "project": ["late.py", "script.py"]}
     assert third == first
+
+
+LASTING = """\
+import json, os, this, wave
+from _ml_experiment_boot import imports
+import beside
+with open("wave.py", "w"):
+    pass  # what a later program may mean
+found = imports.lasting(os.getcwd())
+assert {"json", "json.decoder"} <= set(found), found
+assert not {"__main__", "_ml_experiment_boot.imports", "beside", "sys", "this", "wave"} & set(found)
+"""
+
+
+def test_what_a_server_imports_is_nothing_of_the_project_and_does_not_speak(job: Job) -> None:
+    job.write("beside.py", "")
+    done = job.script(LASTING)
+    assert done.code == 0, done.err

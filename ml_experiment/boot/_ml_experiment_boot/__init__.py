@@ -54,12 +54,16 @@ class Boot:
         collects = gc.isenabled()
         gc.disable()  # the program has ended: there is nothing to find that would be worth 60 ms
         try:
-            from . import report  # only now, for most of a job's processes are short
+            from . import imports  # only now, for most of a job's processes are short
+
+            learns = self.learned and self.process.role == "main"
+            lasting = imports.lasting(self.directory) if learns else []  # of the program alone
+            from . import report
 
             line = report.collect(self)
             report.append(path, line)
-            if self.learned and self.process.role == "main" and not line["exit"]["code"]:
-                report.learn(self.learned)
+            if self.learned and learns and not line["exit"]["code"]:
+                report.learn(self.learned, lasting)
         except Exception as error:  # noqa: BLE001  (the program's exit status is its own)
             _say("the boot report %s could not be written: %s." % (path, error))
         finally:

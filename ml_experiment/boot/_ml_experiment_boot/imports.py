@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _INSTALLED = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 _STANDARD = os.path.dirname(os.path.abspath(os.__file__)) + os.sep
+_SPEAKING = ("__hello__", "antigravity", "this")
 _BOOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
@@ -129,15 +130,31 @@ def imported(directory: str) -> dict[str, Any]:
     }
 
 
-def installed() -> list[str]:
-    """The modules of installed distributions that are imported, in the order of their import."""
+def lasting(directory: str) -> list[str]:
+    """The modules that programs like this one may find imported, in the order of their import.
+
+    They are those of installed distributions and of Python, but for what speaks when it is
+    imported, and for names that a module of the project's may want to have.
+
+    Args:
+        directory: where the program was started.
+    """
+    own = set(_SPEAKING)
+    for folder in {directory, sys.path[0] if sys.path else directory}:
+        try:
+            own.update(entry.partition(".")[0] for entry in os.listdir(folder or "."))
+        except OSError:  # noqa: PERF203
+            pass
     found = []
     for name, module in sys.modules.copy().items():
         try:
             file = object.__getattribute__(module, "__dict__").get("__file__")
         except AttributeError:
             continue
-        if isinstance(file, str) and any(part in file for part in _INSTALLED):
+        if not isinstance(file, str):
+            continue
+        standard = _is_standard(file) and name.partition(".")[0] not in own
+        if standard or any(part in file for part in _INSTALLED):
             found.append(name)
     return found
 

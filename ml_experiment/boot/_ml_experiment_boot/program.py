@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from importlib.machinery import SourceFileLoader
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from . import Boot, boot, imports
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, NoReturn
 
+_CALL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "call.py")
+
+_compiled: list[CodeType] = []  # of call.py, as long as this server lives
 _of_server: list[tuple[int, str]] = []  # the mark of the modules that it begins with
 _ending: list[int] = []  # once it has ended: its exit status, negative for a signal
 
@@ -47,6 +50,16 @@ def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, 
     status = _status_of(script, drawn)
     _ending.append(status)
     raise SystemExit(abs(status))  # not `sys.exit`, which the boot report has an eye on
+
+
+def prepare(script: str) -> None:
+    """In the server: compile call.py, which all programs of a step with `call:` would compile."""
+    if script == _CALL and not _compiled:
+        try:
+            with open(script, "rb") as stream:
+                _compiled.append(compile(stream.read(), script, "exec", dont_inherit=True))
+        except (OSError, SyntaxError, ValueError):
+            pass  # the program meets it
 
 
 def _status_of(script: str, drawn: dict[str, Any]) -> int:
@@ -83,6 +96,11 @@ def _execute(script: str) -> None:
     module.__builtins__ = sys.modules["builtins"]
     module.__cached__ = None
     sys.modules["__main__"] = module
+    exec(_compiled[0] if script == _CALL and _compiled else _code(script, path), module.__dict__)  # noqa: S102
+    del module.__file__, module.__cached__  # as Python does when a script has come to its end
+
+
+def _code(script: str, path: str) -> CodeType:
     try:
         with open(script, "rb") as stream:
             source = stream.read()
@@ -92,8 +110,7 @@ def _execute(script: str) -> None:
             % (sys.executable, path, error.errno, error.strerror)
         )
         sys.exit(2)
-    exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    del module.__file__, module.__cached__  # as Python does when a script has come to its end
+    return compile(source, path, "exec", dont_inherit=True)
 
 
 def _report(error: BaseException, trace: TracebackType | None) -> None:

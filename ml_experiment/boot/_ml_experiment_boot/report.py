@@ -77,13 +77,13 @@ def collect(boot: Boot) -> dict[str, Any]:
     }
 
 
-def learn(path: str) -> None:
+def learn(path: str, modules: list[str]) -> None:
     """Tell a warm server, in a file of its own, what a program like this one imports.
 
     Raises:
         OSError: the file cannot be written.
     """
-    told = {"modules": imports.installed(), "python": [sys.executable, sys.version]}
+    told = {"modules": modules, "python": [sys.executable, sys.version]}
     temporary = "%s.%d" % (path, os.getpid())
     with open(temporary, "w", encoding="utf-8") as stream:
         json.dump(told, stream)
