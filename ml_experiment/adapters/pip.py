@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import json
 import re
 import shutil
@@ -38,13 +37,8 @@ def run(words: Sequence[str], say: Say | None = None, *, hint: Hint | None = Non
         hint: what to do where it cannot.
 
     Raises:
-        UserError: there is none, or it cannot do what is asked.
+        UserError: it cannot do what is asked.
     """
-    if importlib.util.find_spec("pip") is None:
-        raise UserError(
-            "pip is not installed beside ml-experiment",
-            hint="install it: it fetches what goes into environments",
-        )
     command = [sys.executable, "-m", "pip", *words, "--no-input", "--disable-pip-version-check"]
     with (
         tempfile.TemporaryFile("w+") as trouble,
