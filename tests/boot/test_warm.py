@@ -41,6 +41,8 @@ import json, os, sys
 from _ml_experiment_boot import imports, machine
 import numpy
 here = os.getcwd()
+found = machine._loaded()
+assert found and machine._loaded() is found
 first = imports.imported(here)
 mark = imports.mark()
 import late
@@ -52,9 +54,12 @@ del sys.modules["gone"]
 del sys.modules["numpy"]
 assert imports.added(mark) is None
 print(json.dumps([first, second, imports.imported(here)]))
-libraries = machine._libraries()
+counts, libraries = machine._libraries()
+assert machine._libraries(counts) == (counts, None)
 assert libraries is not None
 assert {os.path.realpath(each) for each in libraries if "/" in each} >= set(machine._mapped())
+import _testcapi  # whatever is in no list yet
+assert machine._libraries(counts)[0] != counts
 """
 
 

@@ -76,7 +76,7 @@ def numpy_features() -> list[str] | None:
 
 def blas() -> list[dict[str, Any]]:
     """The linear algebra libraries that are loaded, with CPU kernel and thread count."""
-    rows = [_described(path) for path in _loaded()]
+    rows = [library.row() for library in _loaded()]
     torch = sys.modules.get("torch")
     if torch is not None:  # its library is linked into it
         backend = getattr(getattr(torch, "backends", None), "cpu", None)
@@ -97,40 +97,109 @@ def gpus() -> list[dict[str, Any]]:
     return _gpus_of_torch() + _gpus_of_jax() + _gpus_of_tensorflow()
 
 
-def _loaded() -> list[str]:
-    """The files of the linear algebra libraries that are loaded."""
+class Library:
+    """A linear algebra library that is loaded: what it is, and what it can be asked."""
+
+    def __init__(self, path: str) -> None:
+        self.told: dict[str, Any] = {"config": None, "kernel": None}
+        self.told["library"] = os.path.basename(path)
+        self._threads: Any = None
+        ctypes = sys.modules.get("ctypes")
+        if ctypes is None or not hasattr(os, "RTLD_NOLOAD"):
+            return
+        try:
+            library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+        except OSError:
+            return
+        for key, name in (("kernel", "openblas_get_corename"), ("config", "openblas_get_config")):
+            function = _symbol(library, name)
+            if function is not None:
+                function.restype = ctypes.c_char_p
+                self.told[key] = (function() or b"").decode(errors="replace").strip()
+        asked = ("openblas_get_num_threads", "MKL_Get_Max_Threads", "bli_thread_get_num_threads")
+        functions = (_symbol(library, name) for name in asked)
+        self._threads = next((each for each in functions if each is not None), None)
+
+    def row(self) -> dict[str, Any]:
+        """Its line of the report; how many threads it has now a program may have changed."""
+        return {**self.told, "threads": None if self._threads is None else int(self._threads())}
+
+
+# What the loader had added and removed when it was last asked, and the libraries that were found: a
+# warm server asks before it forks, and its programs only if something was added since.
+_found: list[tuple[tuple[int, int], list[Library]]] = []
+
+
+def _loaded() -> list[Library]:
+    """The linear algebra libraries that are loaded."""
     ctypes_users = ("numpy", "scipy", "torch", "sklearn")
     if not any(name in sys.modules for name in ctypes_users):
         return []
-    paths = _libraries()
-    if paths is None:
-        paths = _mapped()
-    named = [path for path in paths for part in _BLAS if part in path[path.rfind("/") + 1 :]]
-    return sorted({os.path.realpath(path) for path in named})
+    counts, paths = _libraries(_found[0][0] if _found else None)
+    if paths is None and counts is not None:
+        return _found[0][1]
+    named = [
+        path
+        for path in (_mapped() if paths is None else paths)
+        for part in _BLAS
+        if part in path[path.rfind("/") + 1 :]
+    ]
+    libraries = [Library(path) for path in sorted({os.path.realpath(path) for path in named})]
+    if counts is not None:
+        _found[:] = [(counts, libraries)]
+    return libraries
 
 
-def _libraries() -> list[str] | None:
-    """The libraries of this process as its loader lists them, None where it cannot be asked.
+def _libraries(
+    known: tuple[int, int] | None = None,
+) -> tuple[tuple[int, int] | None, list[str] | None]:
+    """The libraries of this process as its loader lists them.
 
     dl_iterate_phdr(3). The kernel's list takes it 6 ms for a program that uses scikit-learn.
+
+    Args:
+        known: how many had been added and removed when the list was last read.
+
+    Returns:
+        How many there have been added and removed, None where the loader cannot be asked; and
+        their paths, None in that case and where the counts are still those that are known.
     """
     ctypes = sys.modules.get("ctypes")
     paths: list[str] = []
+    counts: list[tuple[int, int]] = []
     try:
-        pointer, name, address = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t  # type: ignore[union-attr]
-        # Of `struct dl_phdr_info` the first two: where a library is, and its path.
-        info = type("Info", (ctypes.Structure,), {"_fields_": [("at", address), ("name", name)]})  # type: ignore[union-attr]
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(info), address, pointer)  # type: ignore[union-attr]
+        see, ask = _loader(ctypes)
 
-        def see(library: Any, size: int, given: Any) -> int:
+        def each(library: Any, size: int, given: Any) -> int:
             del size, given
+            if not counts:
+                counts.append((library.contents.added, library.contents.removed))
+                if counts[0] == known:
+                    return 1
             paths.append(os.fsdecode(library.contents.name or b""))
             return 0
 
-        ctypes.CDLL(None).dl_iterate_phdr(kind(see), None)  # type: ignore[union-attr]
+        ask(see(each), None)
     except (AttributeError, OSError, MemoryError, TypeError):
-        return None
-    return [path for path in paths if ".so" in path]
+        return None, None
+    if not counts or counts[0] == known:
+        return (counts or [None])[0], None
+    return counts[0], [path for path in paths if ".so" in path]
+
+
+_asked: list[Any] = []  # what ctypes makes for it, once
+
+
+def _loader(ctypes: Any) -> Any:
+    """The type of dl_iterate_phdr's callback, and the function."""
+    if not _asked:
+        pointer, number = ctypes.c_void_p, ctypes.c_ulonglong
+        fields = [("at", ctypes.c_size_t), ("name", ctypes.c_char_p), ("headers", pointer)]
+        fields += [("count", ctypes.c_uint16), ("added", number), ("removed", number)]
+        info = type("Info", (ctypes.Structure,), {"_fields_": fields})  # struct dl_phdr_info
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(info), ctypes.c_size_t, pointer)
+        _asked[:] = [kind, ctypes.CDLL(None).dl_iterate_phdr]
+    return _asked
 
 
 def _mapped() -> list[str]:
@@ -142,37 +211,6 @@ def _mapped() -> list[str]:
         return []
     paths = (line[line.find("/") :] for line in lines)
     return [path for path in paths if ".so" in path]
-
-
-def _described(path: str) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "config": None,
-        "kernel": None,
-        "library": os.path.basename(path),
-        "threads": None,
-    }
-    ctypes = sys.modules.get("ctypes")
-    if ctypes is None or not hasattr(os, "RTLD_NOLOAD"):
-        return row
-    try:
-        library = ctypes.CDLL(path, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
-    except OSError:
-        return row
-    for key, name in (
-        ("kernel", "openblas_get_corename"),
-        ("config", "openblas_get_config"),
-        ("threads", "openblas_get_num_threads"),
-    ):
-        function = _symbol(library, name)
-        if function is not None:
-            function.restype = ctypes.c_int if key == "threads" else ctypes.c_char_p
-            value = function()
-            row[key] = value.decode(errors="replace").strip() if isinstance(value, bytes) else value
-    for name in ("MKL_Get_Max_Threads", "bli_thread_get_num_threads"):
-        function = _symbol(library, name)
-        if row["threads"] is None and function is not None:
-            row["threads"] = int(function())
-    return row
 
 
 def _symbol(library: Any, name: str) -> Any:

@@ -39,7 +39,8 @@ def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, 
         opened = os.open(path, flags | (os.O_APPEND if number else 0))
         os.dup2(opened, number)
         os.close(opened)
-    os.environ.clear()
+    for name in list(os.environ):  # `clear` makes such a list for each name
+        del os.environ[name]
     os.environ.update(environ)
     time.tzset()
     script, arguments = words[1], words[2:]
