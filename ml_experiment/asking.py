@@ -145,7 +145,7 @@ def _question(
 
 def _started() -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ml_experiment.services.suggester"],
+        [sys.executable, "-P", "-m", "ml_experiment.services.suggester"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

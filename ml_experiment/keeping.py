@@ -30,7 +30,7 @@ def keep(plan: Plan) -> str:
     """
     if not is_wanted(plan, os.environ):
         return ""
-    words = [sys.executable, "-m", "ml_experiment.services.commit", plan.file]
+    words = [sys.executable, "-P", "-m", "ml_experiment.services.commit", plan.file]
     words += ["--overridden"] if plan.overridden or plan.suffix else []
     words += ["--manual"] if plan.experiment.dvc == "manual" else []
     done = subprocess.run(words, cwd=plan.folder, capture_output=True, text=True, check=False)

@@ -71,7 +71,8 @@ def line(
         f"{{ status=$?; {killed}echo '{{\"status\":'$status'}}' >> {boot}; cp {boot} {boot}.$$; "
         f"tail -n {TAIL} {log} > {boot}.$$.log; (exit $status); }}"
     )
-    return f": > {boot}; ({launched}) > {log} 2>&1 || {told}"
+    # Appended to, so that whoever else writes into it, such as a warm program, does so at its end.
+    return f": > {boot}; : > {log}; ({launched}) >> {log} 2>&1 || {told}"
 
 
 def _killed(limit: int) -> str:

@@ -73,6 +73,7 @@ class Writer:
             self.process = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",
                     "-m",
                     "ml_experiment.services.writer",
                     str(folder),

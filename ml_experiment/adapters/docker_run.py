@@ -153,7 +153,7 @@ class Watch:
     def __init__(self, folder: Path) -> None:
         os.environ[VARIABLE] = run = living(os.getpid()) or str(os.getpid())
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ml_experiment.services.docker_end", run],
+            [sys.executable, "-P", "-m", "ml_experiment.services.docker_end", run],
             cwd=folder,
             env=marked.without(os.environ),  # it ends containers of jobs, and is none
             stdin=subprocess.PIPE,

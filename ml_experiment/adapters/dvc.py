@@ -113,7 +113,7 @@ def pull(folder: Path, targets: Sequence[str], remote: str | None) -> Fetched:
             wanted = [piece.path for piece in pieces if piece.path not in lacking]
             if not wanted:
                 return Fetched(count, {}, lacking, trouble, repo.cache.local.path)
-        repo.checkout(targets=wanted or None)
+        repo.checkout(targets=wanted or None, allow_missing=True)
         there = {piece.path: piece.digest for piece in pieces if piece.path not in lacking}
         return Fetched(count, there, lacking, trouble, repo.cache.local.path)
 

@@ -39,7 +39,7 @@ def run(words: Sequence[str], say: Say | None = None, *, hint: Hint | None = Non
     Raises:
         UserError: it cannot do what is asked.
     """
-    command = [sys.executable, "-m", "pip", *words, "--no-input", "--disable-pip-version-check"]
+    command = [sys.executable, "-P", "-m", "pip", *words, "--no-input", "--disable-pip-version-check"]
     with (
         tempfile.TemporaryFile("w+") as trouble,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=trouble, text=True) as pip,
@@ -142,7 +142,7 @@ def make(workspace: Path, name: str, say: Say) -> bool:
 
 
 def _install(folder: Path, pins: Path, name: str, say: Say) -> None:
-    bare = [sys.executable, "-m", "venv", "--without-pip", str(folder)]
+    bare = [sys.executable, "-P", "-m", "venv", "--without-pip", str(folder)]
     made = subprocess.run(bare, capture_output=True, text=True, check=False)
     where = f"{environments.FOLDER}/{name}"
     if made.returncode:

@@ -166,7 +166,7 @@ class Node:
         run, marker = self.run_of, f"{NODE}={self.marker[NODE]}"
         words = [str(its.fileno()), self.folder, self.learned, run.lifeline, marker, *run.removed]
         subprocess.run(
-            [sys.executable, "-m", "ml_experiment.guard", *words],
+            [sys.executable, "-P", "-m", "ml_experiment.guard", *words],
             pass_fds=[its.fileno()],
             check=True,
             stdin=subprocess.DEVNULL,

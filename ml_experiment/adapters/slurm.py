@@ -36,7 +36,7 @@ class Watch:
     """The process that waits for this one's end; it knows that by its standard input."""
 
     def __init__(self, folder: Path, run: str) -> None:
-        words = [sys.executable, "-m", "ml_experiment.services.slurm_end", str(folder), run]
+        words = [sys.executable, "-P", "-m", "ml_experiment.services.slurm_end", str(folder), run]
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
         )

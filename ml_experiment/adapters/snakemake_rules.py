@@ -267,7 +267,7 @@ class TableRule:
         self.output = [plan.table(step, "table"), plan.table(step, "summary")]
         key = workspace.table_key(plan, step)
         self._paths = [key, *(plan.metrics(job) or "" for job in plan.jobs(step))]
-        words = [sys.executable, "-m", "ml_experiment.table", key, *self.output]
+        words = [sys.executable, "-P", "-m", "ml_experiment.table", key, *self.output]
         self._line = shlex.join(words)
 
     def input(self, wildcards: Any) -> list[str]:

@@ -255,7 +255,7 @@ class StudyRule(StepRule):
     def _command(self, wildcards: Any, input: Any) -> str:  # Snakemake goes by the names
         """A Python of ours."""
         job = self.job(wildcards)
-        words = [sys.executable, "-m", "ml_experiment.services.gather", self.plan.key(job)]
+        words = [sys.executable, "-P", "-m", "ml_experiment.services.gather", self.plan.key(job)]
         return f"{shlex.join(words)} > {shlex.quote(self.plan.log(job))} 2>&1"
 
 
@@ -290,5 +290,5 @@ class ViewRule(StepRule):
         """A Python of ours."""
         job = self.job(wildcards)
         key = workspace.view_key(self.plan, job)
-        words = [sys.executable, "-m", "ml_experiment.services.view", key]
+        words = [sys.executable, "-P", "-m", "ml_experiment.services.view", key]
         return f"{shlex.join(words)} > {shlex.quote(f'{self.plan.logs}/{job.id}.view.log')} 2>&1"

@@ -21,6 +21,7 @@ import json
 import os
 import select
 import signal
+import stat
 import sys
 
 import _ml_experiment_boot.report  # noqa: F401  (every program needs it in the end)
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from typing import Any
 
 IDLE = 300.0  # seconds
+_UNREAD = frozenset(
+    [
+        *("_", "BASH_ENV", "OLDPWD", "PWD", "SHLVL"),
+        *("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"),
+        *("GOTO_NUM_THREADS", "TEMP", "TEMPDIR", "TMP", "TMPDIR"),
+    ]
+)
 
 
 class RefusedError(Exception):
@@ -61,7 +69,7 @@ class Request:
         self.descriptors = set(map(int, words[2:4]))
         self.program = words[4 : 4 + count]
         pairs = (word.partition("=") for word in words[4 + count :])
-        self.environ = {name: value for name, _, value in pairs if _is_of_program(name)}
+        self.environ = {name: value for name, _, value in pairs if _is_of_program(name, value)}
         self.environ["_"] = self.program[0]
 
     def answer(self, text: str) -> None:
@@ -71,27 +79,51 @@ class Request:
         except OSError:
             pass
 
-    def check(self, drawn: dict[str, Any]) -> None:
-        """Raise RefusedError where the program would not see what it should."""
+    def check(self, drawn: dict[str, Any], before: dict[str, str]) -> None:
+        """Raise RefusedError where the program would not see what it should.
+
+        Args:
+            drawn: see `_import`.
+            before: the server's environment when it began to import.
+        """
+        other = {name for name, value in self.environ.items() if before.get(name) != value}
+        other = {name for name in other | (set(before) - set(self.environ)) if _is_read(name)}
+        if other:
+            names = ", ".join(sorted(other))
+            raise RefusedError("its environment is not that of its imports: %s" % names)
+        if _head("/proc/%d/limits" % self.pid) != _head("/proc/self/limits"):
+            raise RefusedError("it has other limits (ulimit) than the server")
+        for number in range(3):
+            self._check_stream(number)
         if drawn and _seed(self.environ) != _seed(os.environ):
             raise RefusedError("an import draws random numbers, and this program has another seed")
         if os.path.realpath(self.directory) != os.getcwd():
             raise RefusedError("it runs in another folder than the server, %s" % self.directory)
         for entry in os.listdir("/proc/%d/fd" % self.pid):
             number = int(entry)
-            if number < 3 and _target(self.pid, number).startswith("socket:"):
-                raise RefusedError(
-                    "a socket, which cannot be opened again, is its stream %d" % number
-                )
             if number < 3 or number in self.descriptors or _closes(self.pid, number):
                 continue
             if _target(self.pid, number) != _target(os.getpid(), number):  # else both inherit it
                 raise RefusedError("it has file descriptor %d open" % number)
 
+    def _check_stream(self, number: int) -> None:
+        """Raise RefusedError where opening a standard stream again would not give the same."""
+        target = _target(self.pid, number)
+        if not target:
+            raise RefusedError("its stream %d is closed" % number)
+        if target.startswith("socket:"):
+            raise RefusedError("a socket, which cannot be opened again, is its stream %d" % number)
+        is_file = stat.S_ISREG(os.stat("/proc/%d/fd/%d" % (self.pid, number)).st_mode)
+        appended = number > 0 and _flags(self.pid, number) & os.O_APPEND
+        if is_file and not appended:
+            # Opened again it has a place of its own: others would write over it, or read it twice.
+            raise RefusedError("a file that it shares with others is its stream %d" % number)
+
 
 def main(folder: str, listed: str) -> None:
     """Import, then serve until the run ends."""
     atexit.register(program.end)  # before any import, so that it is the last to be called
+    before = dict(os.environ)
     try:
         drawn = _import(listed)
         _check_fork()
@@ -101,10 +133,12 @@ def main(folder: str, listed: str) -> None:
     imports.imported(os.getcwd())  # which it keeps: a program looks at what it imports besides
     gc.collect()
     gc.freeze()  # what is here already is never garbage of a program
-    request = _serve(folder, drawn)
+    set_by_imports = {k: v for k, v in os.environ.items() if before.get(k) != v and _is_read(k)}
+    request = _serve(folder, drawn, before)
     if request is not None:
         os.close(request.reply)
-        program.run(request.program, request.environ, request.pid, drawn)
+        environ = {**request.environ, **set_by_imports}
+        program.run(request.program, environ, request.pid, drawn)
 
 
 def _import(listed: str) -> dict[str, Any]:
@@ -180,7 +214,7 @@ def _threads() -> list[str]:
     return names
 
 
-def _serve(folder: str, drawn: dict[str, Any]) -> Request | None:
+def _serve(folder: str, drawn: dict[str, Any], before: dict[str, str]) -> Request | None:
     """Fork for each request: in the child its request, None at the server's end."""
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
@@ -211,7 +245,7 @@ def _serve(folder: str, drawn: dict[str, Any]) -> Request | None:
         if requests in events:
             *lines, text = (text + os.read(requests, 4096)).split(b"\n")
             for line in lines:
-                request = _begun(folder, int(line), running, poll, drawn)
+                request = _begun(folder, int(line), running, poll, drawn, before)
                 if request is not None:
                     signal.set_wakeup_fd(-1)
                     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -228,6 +262,7 @@ def _begun(
     running: dict[int, Request],
     poll: select.poll,
     drawn: dict[str, Any],
+    before: dict[str, str],
 ) -> Request | None:
     """Fork for one request: it is returned in the child alone."""
     try:
@@ -235,7 +270,7 @@ def _begun(
     except (OSError, ValueError, IndexError):
         return None  # the shell has been killed meanwhile
     try:
-        request.check(drawn)
+        request.check(drawn, before)
     except (RefusedError, OSError) as refused:
         _note(folder, str(refused))
         request.answer("cold")
@@ -306,10 +341,20 @@ def _note(folder: str, why: str) -> None:
             file.write(why + "\n")
 
 
-def _is_of_program(name: str) -> bool:
+def _is_of_program(name: str, value: str) -> bool:
     """Whether a variable of the shell is one that the program would have had."""
-    ours = ("BASH_ENV", "ML_EXPERIMENT_BASH_ENV", "ML_EXPERIMENT_WARM", "_")
-    return name not in ours and not name.startswith("BASH_FUNC_")
+    ours = ("ML_EXPERIMENT_BASH_ENV", "ML_EXPERIMENT_WARM", "_")
+    own = name == "BASH_ENV" and value == os.path.join(os.path.dirname(__file__), "warm.sh")
+    return name not in ours and not own and not name.startswith("BASH_FUNC_")
+
+
+def _is_read(name: str) -> bool:
+    """Whether a library may have read a variable when it was imported, as it read no other of these.
+
+    GPUs are looked for when they are first used, and a folder for temporary files is too; what
+    starts a server early (launch.warm_up) does not have Snakemake's variables for that.
+    """
+    return not name.startswith(("ML_EXPERIMENT_", "BASH_FUNC_")) and name not in _UNREAD
 
 
 def _seed(environ: Mapping[str, str]) -> list[Any]:
@@ -327,11 +372,20 @@ def _target(pid: int, number: int) -> str:
 def _closes(pid: int, number: int) -> bool:
     """Whether a program that the process starts does not get the descriptor."""
     try:
-        with open("/proc/%d/fdinfo/%d" % (pid, number), encoding="ascii") as stream:
-            flags = next(line for line in stream if line.startswith("flags:")).split()[1]
+        return bool(_flags(pid, number) & os.O_CLOEXEC)
     except FileNotFoundError:
         return True  # closed meanwhile: it was the one that listed the folder
-    return bool(int(flags, 8) & os.O_CLOEXEC)
+
+
+def _flags(pid: int, number: int) -> int:
+    """How a descriptor has been opened, as the flags of `open`."""
+    with open("/proc/%d/fdinfo/%d" % (pid, number), encoding="ascii") as stream:
+        return int(next(line for line in stream if line.startswith("flags:")).split()[1], 8)
+
+
+def _head(path: str) -> str:
+    with open(path, encoding="ascii") as stream:
+        return stream.read()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def command(
     Raises:
         UserError: there is no Snakefile.
     """
-    words = [sys.executable, "-m", "snakemake", *first, "--cores", str(cores)]
+    words = [sys.executable, "-P", "-m", "snakemake", *first, "--cores", str(cores)]
     if (folder / init.BESIDE).is_file():
         words += ["--snakefile", init.BESIDE, "--workflow-profile", init.PROFILE_BESIDE]
     elif not any((folder / name).is_file() for name in init.SNAKEFILES):

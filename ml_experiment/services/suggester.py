@@ -56,12 +56,13 @@ def main() -> None:
     if MARK not in os.environ:
         # a function or sampler of the project may walk through a set
         environ = {**os.environ, **pinned(), "PYTHONHASHSEED": "0", MARK: "1"}
-        words = [sys.executable, "-m", "ml_experiment.services.suggester"]
+        words = [sys.executable, "-P", "-m", "ml_experiment.services.suggester"]
         os.execve(sys.executable, words, environ)  # noqa: S606  # no shell is wanted here
-    sys.path.insert(1, "src")  # of the project, whose folder is the first
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # a function that draws a space may print, and a program that it starts
     studies = Studies()
+    # Only now, so that no module of the project takes the place of one that Optuna needs.
+    sys.path[:0] = [os.getcwd(), "src"]
     for line in sys.stdin:
         answer = json.dumps(studies.answer(json.loads(line)))
         try:

@@ -35,7 +35,7 @@ def command(folder: Path, port: int | None) -> tuple[str, list[str]]:
     if chosen is None:
         what = f"port {port} is taken" if port else "no port is free"
         raise UserError(what, hint="choose another one with --port")
-    words = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    words = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", uri]
     words += ["--host", HOST, "--port", str(chosen), "--workers", "1"]
     return f"http://{HOST}:{chosen}", words
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +64,15 @@ if __name__ == "__main__":
         changed = False
     found = {
         "changed": changed,
+        "grouped": 4711 in os.getgroups(),
         "home": os.environ["HOME"],
         "interfaces": interfaces(),
+        "mask": os.umask(0),
         "outside": os.listdir(os.path.dirname(os.getcwd())),
         "token": os.environ.get("TOKEN"),
         "uid": os.getuid(),
     }
+    os.umask(found["mask"])
     json.dump(found, open(seen, "w"))
     json.dump({"drawn": random.random()}, open(metrics, "w"))
 """
@@ -145,6 +148,17 @@ def wait_for(what: str, condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.fixture
+def grouped() -> Iterator[None]:
+    """A user with a group besides its own, and a umask that few have."""
+    groups, mask = os.getgroups(), os.umask(0o027)
+    os.setgroups([*groups, 4711])
+    yield
+    os.setgroups(groups)
+    os.umask(mask)
+
+
+@pytest.mark.usefixtures("grouped")
 def test_jobs_run_in_the_image_and_see_what_they_may(
     contained: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,8 +168,10 @@ def test_jobs_run_in_the_image_and_see_what_they_may(
     seen: dict[str, Any] = dict(contained.json("results/look/seed-0/seen.json"))
     expected = {
         "changed": False,
+        "grouped": True,
         "home": "/tmp",
         "interfaces": ["lo"],
+        "mask": 0o027,
         "outside": ["p"],
     }
     assert seen == {**expected, "token": None, "uid": os.getuid()}

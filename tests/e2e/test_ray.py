@@ -37,6 +37,7 @@ steps:
     inputs: {table: features.table}
     outputs: {model: model/}
     metrics: metrics.json
+    retries: 1
   final: {like: fit, params: tune.best.params}
 studies:
   tune:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _CALL = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "call.py")
 
 _compiled: list[CodeType] = []  # of call.py, as long as this server lives
+NOT_BEGUN = 125  # the exit status: a trial of it is no result
 _of_server: list[tuple[int, str]] = []  # the mark of the modules that it begins with
 _ending: list[int] = []  # once it has ended: its exit status, negative for a signal
 
@@ -34,11 +35,11 @@ def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, 
         drawn: what imports have done to random generators, see warm.py.
     """
     _of_server.append(imports.mark())
-    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
-        path = "/proc/%d/fd/%d" % (shell, number)
-        opened = os.open(path, flags | (os.O_APPEND if number else 0))
-        os.dup2(opened, number)
-        os.close(opened)
+    try:
+        _take_over(shell)
+    except OSError as error:
+        sys.stderr.write("no program of %d, whose streams are gone: %s\n" % (shell, error))
+        os._exit(NOT_BEGUN)
     for name in list(os.environ):  # `clear` makes such a list for each name
         del os.environ[name]
     os.environ.update(environ)
@@ -51,6 +52,28 @@ def run(words: list[str], environ: dict[str, str], shell: int, drawn: dict[str, 
     status = _status_of(script, drawn)
     _ending.append(status)
     raise SystemExit(abs(status))  # not `sys.exit`, which the boot report has an eye on
+
+
+def _take_over(shell: int) -> None:
+    """Have the standard streams of the shell, its umask, and its mind about Ctrl-C.
+
+    Raises:
+        OSError: one of the streams cannot be opened again.
+    """
+    for number, flags in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY)):
+        path = "/proc/%d/fd/%d" % (shell, number)
+        opened = os.open(path, flags | (os.O_APPEND if number else 0))
+        os.dup2(opened, number)
+        os.close(opened)
+    with open("/proc/%d/status" % shell, encoding="utf-8", errors="replace") as stream:
+        told = dict(line.split(":", 1) for line in stream if ":" in line)
+    if "Umask" in told:  # Linux 4.7
+        os.umask(int(told["Umask"], 8))
+    # A server is started in the background, where bash has it ignore both; a shell ignores SIGQUIT
+    # itself and has its programs not do so.
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    if not int(told["SigIgn"], 16) & 1 << (signal.SIGINT - 1):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def prepare(script: str) -> None:
@@ -108,7 +131,7 @@ def _code(script: str, path: str) -> CodeType:
     except OSError as error:
         sys.stderr.write(
             "%s: can't open file %r: [Errno %s] %s\n"
-            % (sys.executable, path, error.errno, error.strerror)
+            % (getattr(sys, "orig_argv")[0], path, error.errno, error.strerror)  # noqa: B009
         )
         sys.exit(2)
     return compile(source, path, "exec", dont_inherit=True)
