@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ml_experiment import space
 from ml_experiment.errors import did_you_mean
-from ml_experiment.hashing import canonical
 from ml_experiment.model import Study, Tuning
 from ml_experiment.search import Search
 from ml_experiment.sources import Code
@@ -30,6 +30,13 @@ PRUNERS = (
 )
 # Left out, Optuna takes these from the first trial that ends, which is another one each time.
 GIVEN = {"hyperband": "max_resource", "successive_halving": "min_resource"}
+# Options of Optuna's samplers that say what is declared elsewhere.
+GIVEN_ELSEWHERE = {
+    "constraints_func": "the study's `constraints`",
+    "search_space": "its `space`",
+    "seed": "the experiment's",
+}
+MOST = 1_000_000  # points of a grid, which Optuna keeps all in memory
 DECLARED_ONLY = frozenset({"bruteforce", "cmaes", "grid", "qmc"})  # asked again where one goes on
 CONSTRAINED = frozenset({"gp", "nsgaii", "nsgaiii", "tpe"})
 
@@ -81,14 +88,20 @@ class Sampling:
         if not mistakes:
             self._able(study, search, path("sampler"))
             self._enqueued(search, path("enqueue"))
-            return search, self._count(tuning, search, path)
+            self._ends(study, search.name)
+            trials = self._count(tuning, search, path)
+            if trials and len(search.enqueued) > trials:
+                what = f"more points than the {trials} trials"
+                self.problem(path("enqueue"), what, value=len(search.enqueued), hint="more trials")
+            return search, trials
         return search, tuning.trials or 0
 
     def _sampler(self, tuning: Tuning, path: tuple[str, ...]) -> tuple[str, Mapping[str, Any]]:
         name, options = self._named("sampler", tuning.sampler, SAMPLERS, path)
-        if "seed" in options:
-            what = "a sampler's seed follows from the experiment's"
-            self.problem(path, what, value=options["seed"], hint="remove it")
+        for option, source in GIVEN_ELSEWHERE.items():
+            if option in options and name in SAMPLERS:
+                what = f"a sampler's {option} follows from {source}"
+                self.problem(path, what, value=options[option], hint="remove it")
         for package in PACKAGES.get(name, ()):
             if importlib.util.find_spec(package) is None:
                 hint = f"pip install {package}"
@@ -172,8 +185,23 @@ class Sampling:
                     drawn = [p.name for p in search.parameters if p.kind != "fixed"]
                     hint = did_you_mean(name, drawn)
                     self.problem(place, "nothing that is searched", value=name, hint=hint)
-                elif not possible(known[name], value):
+                elif not known[name].has(value):
                     self.problem(place, "not in the space", value=value)
+
+    def _ends(self, study: Study, name: str) -> None:
+        """Bounds and targets that are none."""
+        stop = study.stop
+        lacks = stop is not None and stop.target is None and stop.no_improvement is None
+        if lacks or (stop is not None and stop.target is not None and math.isnan(stop.target)):
+            expected = "no_improvement, target or both, as numbers"
+            self.problem(("studies", name, "stop"), "nothing that ends it", expected=expected)
+        for metric, bounds in study.constraints.items():
+            place = ("studies", name, "constraints", metric)
+            limits = [b for b in (bounds.min, bounds.max) if b is not None]
+            if not limits or any(map(math.isnan, limits)):
+                self.problem(place, "no bound", expected="min, max or both, as numbers")
+            elif len(limits) == 2 and limits[0] > limits[1]:
+                self.problem(place, "the bounds are the wrong way round", value=limits)
 
     def _count(self, tuning: Tuning, search: Search, path: Callable[[str], tuple[str, ...]]) -> int:
         counted = search.sampler in ("grid", "bruteforce") and not search.function
@@ -182,10 +210,14 @@ class Sampling:
             len(search.enqueued) if search.sampler == "grid" else 0
         )  # it knows nothing of these
         if counted and points is None:
-            endless = next(p.name for p in search.parameters if p.grid is None)
+            endless = next(p.name for p in search.parameters if p.size is None)
             hint = "give it a step, or a list of values"
             what = f"{search.sampler} needs a space whose points can be counted"
             self.problem((*path("space"), endless), what, value=endless, hint=hint)
+        if points is not None and points > MOST:
+            hint = "coarser steps, or the sampler random or qmc"
+            what = f"more points than the {search.sampler} can keep"
+            self.problem(path("space"), what, value=points, expected=f"at most {MOST:,}", hint=hint)
         if tuning.trials is None and points is None:
             expected = "how many trials, such as trials: 40"
             self.problem(path("trials"), "the key `trials` is missing", expected=expected)
@@ -195,14 +227,3 @@ class Sampling:
             what = f"more trials than the {search.sampler} has points"
             self.problem(path("trials"), what, value=tuning.trials, hint=hint)
         return tuning.trials if tuning.trials is not None else (points or 0) + besides
-
-
-def possible(parameter: Parameter, value: Any) -> bool:
-    """Whether a parameter can have a value."""
-    if parameter.kind in ("choice", "fixed"):
-        return any(canonical(value) == canonical(choice) for choice in parameter.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if not parameter.low <= value <= parameter.high:
-        return False
-    return parameter.grid is None or any(abs(value - known) < 1e-9 for known in parameter.grid)

@@ -21,6 +21,8 @@ from typing import Any, Literal, NamedTuple
 from ml_experiment.errors import did_you_mean
 from ml_experiment.hashing import canonical
 
+_OTHER = ["a value that no condition names"]
+
 Kind = Literal["float", "int", "choice", "fixed"]
 
 
@@ -45,16 +47,41 @@ class Parameter:
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     @property
-    def grid(self) -> tuple[Any, ...] | None:
-        """All its values; None where they cannot be counted."""
+    def size(self) -> int | None:
+        """How many values it has; None where they cannot be counted."""
         if self.kind in ("choice", "fixed"):
-            return self.choices
+            return len(self.choices)
         if self.kind == "int":
-            return tuple(range(int(self.low), int(self.high) + 1, int(self.step or 1)))
+            return (int(self.high) - int(self.low)) // int(self.step or 1) + 1
         if self.step is None:
             return None
-        count = math.floor((self.high - self.low) / self.step + 1e-9) + 1
-        return tuple(self.low + index * self.step for index in range(count))
+        return math.floor((self.high - self.low) / self.step + 1e-9) + 1
+
+    @property
+    def first(self) -> Any:
+        """One of its values."""
+        return self.choices[0] if self.choices else self.low
+
+    def values(self) -> Iterator[Any]:
+        """All its values, where they can be counted: there may be more than memory holds."""
+        if self.choices:
+            yield from self.choices
+        else:
+            step = self.step or 1
+            yield from (self.low + index * step for index in range(self.size or 0))
+
+    def has(self, value: Any) -> bool:
+        """Whether it can be that."""
+        if self.choices:
+            return any(_equal(value, choice) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not self.low <= value <= self.high:
+            return False
+        step = self.step or (1 if self.kind == "int" else None)
+        if step is None:
+            return True
+        return abs(value - self.low - round((value - self.low) / step) * step) < 1e-9
 
 
 class Mistake(NamedTuple):
@@ -107,17 +134,26 @@ def count(parameters: tuple[Parameter, ...], point: Mapping[str, Any] | None = N
     rest = tuple(others)
     if not exists(first, held):
         return count(rest, held)
-    if first.grid is None:
+    if first.size is None:
         return None
     if not any(first.name == parent for other in rest for parent, _ in other.when):
         below = count(rest, held)  # its value changes nothing
-        return None if below is None else len(first.grid) * below
+        return None if below is None else first.size * below
+    own = (float,) if first.kind == "float" else (int,)
+    named = {
+        canonical(value): value
+        for other in rest
+        for parent, values in other.when
+        for value in values
+        if parent == first.name and first.has(value) and (first.choices or type(value) in own)
+    }
     total = 0
-    for value in first.grid:
-        below = count(rest, {**held, first.name: value})
+    alike = _OTHER, first.size - len(named)  # all that no condition names
+    for value, times in [*((value, 1) for value in named.values()), alike]:
+        below = count(rest, {**held, first.name: value}) if times else 0
         if below is None:
             return None
-        total += below
+        total += times * below
     return total
 
 
@@ -151,12 +187,23 @@ class _WrongError(Exception):
 
 _FORMS = "{float: [low, high]}, {int: [low, high]}, a list of choices, or a value"
 _KEYS = ("choice", "float", "int", "log", "step", "value", "when")
-_CALL = re.compile(r"(loguniform|uniform|randint|range|choice)\s*\((.*)\)\s*", re.DOTALL)
+_FUNCTIONS = ("choice", "loguniform", "randint", "range", "uniform")
+_CALL = re.compile(rf"({'|'.join(_FUNCTIONS)})\s*\((.*)\)\s*", re.DOTALL)
+_LIKE_CALL = re.compile(r"([A-Za-z_]\w*)\s*\(")
 
 
 def _parameter(name: str, declared: Any) -> Parameter:
     if isinstance(declared, str) and (call := _CALL.fullmatch(declared)):
         declared = _shorthand(call[1], call[2], declared)
+    elif isinstance(declared, str) and (call := _LIKE_CALL.match(declared)):
+        hint = did_you_mean(call[1].lower(), _FUNCTIONS)
+        hint = f"{hint}; " if hint else ""
+        raise _WrongError(
+            "looks like a function, and is none that a space has",
+            declared,
+            expected="a closed " + ", ".join(f"{name}(…)" for name in _FUNCTIONS),
+            hint=f"{hint}a text is written {{value: {declared!r}}}",
+        )
     if isinstance(declared, list | tuple):
         declared = {"choice": list(declared)}
     if not isinstance(declared, Mapping):
@@ -196,6 +243,8 @@ def _number(name: str, kind: str, declared: Mapping[str, Any], when: tuple[Any, 
     if not all(_is_number(bound, whole=whole) for bound in bounds):
         raise _WrongError("a bound is no number", bounds, kind, expected=expected)
     low, high = bounds
+    if not math.isfinite(high - low):
+        raise _WrongError("the range is wider than a float can be", bounds, kind)
     if low > high:
         raise _WrongError("the bounds are the wrong way round", bounds, kind)
     log, step = declared.get("log", False), declared.get("step")
@@ -203,6 +252,8 @@ def _number(name: str, kind: str, declared: Mapping[str, Any], when: tuple[Any, 
         raise _WrongError("neither true nor false", log, "log")
     if step is not None and (not _is_number(step, whole=whole) or step <= 0):
         raise _WrongError("no step", step, "step", expected="a number above 0")
+    if step is not None and low < high and step > high - low:
+        raise _WrongError("the step is longer than the range", step, "step")
     if log and step is not None:
         raise _WrongError("log and step exclude one another", step, "step")
     if log and low <= 0:
@@ -215,12 +266,18 @@ def _number(name: str, kind: str, declared: Mapping[str, Any], when: tuple[Any, 
 def _is_number(value: Any, *, whole: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(value, int) if whole else math.isfinite(value)
+    try:
+        return math.isfinite(value) and (isinstance(value, int) or not whole)
+    except OverflowError:  # whole numbers may be larger than any float
+        return False
 
 
 def _when(declared: Any) -> tuple[tuple[str, tuple[Any, ...]], ...]:
     if not isinstance(declared, Mapping):
         raise _WrongError("no condition", declared, "when", expected="{parameter: value}")
+    empty = next((parent for parent, values in declared.items() if values in ([], ())), None)
+    if empty is not None:
+        raise _WrongError("no values", [], "when", str(empty), expected="a value, or some")
     return tuple(
         (str(parent), tuple(values) if isinstance(values, list | tuple) else (values,))
         for parent, values in sorted(declared.items())
@@ -232,7 +289,8 @@ def _shorthand(function: str, inside: str, text: str) -> dict[str, Any]:
     try:
         arguments = ast.literal_eval(f"({inside},)")
     except (ValueError, SyntaxError, MemoryError, RecursionError):
-        raise _WrongError("cannot be read", text, expected="numbers or a list") from None
+        hint = "texts have quotes: choice(['a', 'b'])"
+        raise _WrongError("cannot be read", text, expected="numbers or a list", hint=hint) from None
     if function == "choice" and len(arguments) == 1:
         return {"choice": arguments[0]}
     if function == "range" and len(arguments) in (2, 3):
@@ -253,11 +311,12 @@ def _parents(
         if parent not in space:
             hint = did_you_mean(parent, space)
             yield Mistake(path, "no such parameter", parent, hint=hint)
-        elif parent in found and found[parent].kind in ("choice", "fixed"):
-            known = found[parent].choices
+        elif parent in found:
+            of = found[parent]
+            known = canonical(of.choices) if of.choices else f"from {of.low:g} to {of.high:g}"
             for value in values:
-                if not any(_equal(value, choice) for choice in known):
-                    yield Mistake(path, f"{parent} is never that", value, expected=canonical(known))
+                if not of.has(value):
+                    yield Mistake(path, f"{parent} is never that", value, expected=known)
 
 
 def _ordered(found: Mapping[str, Parameter]) -> tuple[tuple[Parameter, ...], list[str]]:

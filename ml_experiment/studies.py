@@ -150,7 +150,7 @@ class Studies:
         for tuning in (study, *cases):
             declared = {} if isinstance(tuning.space, str) else tuning.space
             for parameter in space.parse(declared)[0]:
-                found.setdefault(parameter.name, (parameter.grid or (parameter.low,))[0])
+                found.setdefault(parameter.name, parameter.first)
         return own(found, step or study.step, study.step)
 
     def gathering(self, name: str) -> Step:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ml_experiment import trials
 from ml_experiment.asking import Asking
@@ -26,6 +26,14 @@ from ml_experiment.search import (
     made_from,
 )
 from ml_experiment.trials import Ended, Kept
+
+
+class TrialsFailedError(UserError):
+    """Too many trials have failed; `first` is the number of the first of them."""
+
+    def __init__(self, first: int, what: str, **more: Any) -> None:
+        super().__init__(what, **more)
+        self.first = first
 
 
 class Suggestions:
@@ -150,7 +158,10 @@ class Suggestions:
         first = f"the first is trial {came.result.number}: {came.reason}"
         rule = trials_name(self.plan.name)
         hint = f"mend it; if that changes nothing of the experiment, `snakemake --forcerun {rule}`"
-        raise UserError(f"{what}, {first}", where=self.layout.folder, expected=expected, hint=hint)
+        told = f"{what}, {first}"
+        raise TrialsFailedError(
+            came.result.number, told, where=self.layout.folder, expected=expected, hint=hint
+        )
 
 
 def enough(seen: Sequence[Ended], direction: Direction, stop: Stop | None) -> bool:

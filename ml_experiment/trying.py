@@ -74,8 +74,8 @@ def params(plan: Plan, job: Job) -> dict[str, Any]:
     """All parameters of a job, matrix values among them."""
     try:
         return {**job.case.values, **chosen.params(plan, job)}
-    except (OSError, MLExperimentError):  # a trial that failed before anything was suggested
-        return {**job.case.values, **job.case.params}
+    except (OSError, MLExperimentError):  # it failed before anything was suggested or chosen
+        return dict(job.case.values)
 
 
 def products(plan: Plan | None, job: Job | None) -> list[str]:

@@ -90,7 +90,13 @@ def test_short_forms(short: str, long: Any) -> None:
 
 
 def test_the_grid() -> None:
-    grids = {p.name: p.grid for p in parsed({**DECLARED, "s": {"float": [0, 1], "step": 0.25}})}
+    parameters = parsed({**DECLARED, "s": {"float": [0, 1], "step": 0.25}})
+    grids = {p.name: tuple(p.values()) if p.size is not None else None for p in parameters}
+    for parameter in parameters:
+        values = grids[parameter.name] or ()
+        assert parameter.size in (None, len(values))
+        assert all(map(parameter.has, values))
+        assert not any(map(parameter.has, (7e4, -1, "x", None, True)))
     assert grids == {
         "C": None,
         "degree": (2, 3, 4, 5),
@@ -108,6 +114,9 @@ def test_the_grid() -> None:
         ({"float": [0, float("inf")]}, ("a", "float"), "a bound is no number"),
         ({"int": [0, 1.5]}, ("a", "int"), "a bound is no number"),
         ({"int": [0, 3], "step": 0}, ("a", "step"), "no step"),
+        ({"int": [0, 10**400]}, ("a", "int"), "a bound is no number"),
+        ({"float": [-1e308, 1e308]}, ("a", "float"), "wider than a float can be"),
+        ({"float": [0, 1], "step": 5}, ("a", "step"), "longer than the range"),
         ({"float": [1, 2], "step": 0.1, "log": True}, ("a", "step"), "exclude one another"),
         ({"int": [0]}, ("a", "int"), "not two bounds"),
         ({"flaot": [0, 1]}, ("a", "flaot"), "unknown key"),
@@ -119,12 +128,30 @@ def test_the_grid() -> None:
         ({"int": [0, 1], "when": {"b": 1}}, ("a", "when", "b"), "no such parameter"),
         ("choice(open('x'))", ("a",), "cannot be read"),
         ("uniform(1)", ("a",), "not as many arguments"),
+        ("unifrom(0, 1)", ("a",), "looks like a function"),
+        ("uniform(0, 1", ("a",), "looks like a function"),
+        ({"int": [0, 1], "when": {"b": []}}, ("a", "when", "b"), "no values"),
     ],
 )
 def test_what_is_wrong(declared: Any, path: tuple[str, ...], what: str) -> None:
     (mistake,) = space.parse({"a": declared})[1]
     assert mistake.path == path
     assert what in mistake.what
+
+
+def test_points_are_counted_and_not_made() -> None:
+    wide = {"int": [0, 2**40]}
+    below = {"choice": ["a", "b"], "when": {"wide": [3, 4]}}
+    assert space.count(parsed({"wide": wide, "below": below})) == 2**40 + 1 + 2
+    assert space.count(parsed({"f": {"float": [0, 1], "step": 1e-6}, "c": [1, 2]})) == 2 * (
+        10**6 + 1
+    )
+
+
+def test_conditions_that_never_hold() -> None:
+    declared = {"x": {"int": [1, 3]}, "k": {"choice": ["a"], "when": {"x": [3, 7]}}}
+    (mistake,) = space.parse(declared)[1]
+    assert (mistake.path, mistake.value) == (("k", "when", "x"), 7)
 
 
 def test_all_that_is_wrong_is_told() -> None:

@@ -127,12 +127,11 @@ def _grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:
     """Name -> its values; a choice's are indices."""
     found: dict[str, list[Any]] = {}
     for parameter in parameters:
-        values = parameter.grid
-        if values is None:
+        if parameter.size is None:
             hint = "give it a step, or a list of values"
             raise UserError("a grid of a range without a step", value=parameter.name, hint=hint)
         if parameter.kind == "choice":
-            found[parameter.name] = list(range(len(values)))
+            found[parameter.name] = list(range(parameter.size))
         elif parameter.kind != "fixed":
-            found[parameter.name] = list(values)
+            found[parameter.name] = list(parameter.values())
     return found

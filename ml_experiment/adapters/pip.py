@@ -39,7 +39,15 @@ def run(words: Sequence[str], say: Say | None = None, *, hint: Hint | None = Non
     Raises:
         UserError: it cannot do what is asked.
     """
-    command = [sys.executable, "-P", "-m", "pip", *words, "--no-input", "--disable-pip-version-check"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "pip",
+        *words,
+        "--no-input",
+        "--disable-pip-version-check",
+    ]
     with (
         tempfile.TemporaryFile("w+") as trouble,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=trouble, text=True) as pip,

@@ -15,13 +15,15 @@ from snakemake.io import directory
 from ml_experiment import chosen, hashing, history, keys, launch, trying, workspace
 from ml_experiment.adapters.snakemake_rules import Later, StepRule, signed
 from ml_experiment.asking import Asking
+from ml_experiment.ending import last_lines
 from ml_experiment.errors import MLExperimentError
 from ml_experiment.plan import Job, Plan, StepPlan, job_id
-from ml_experiment.suggestions import Suggestions
+from ml_experiment.suggestions import Suggestions, TrialsFailedError
 from ml_experiment.trials import Kept
 
 FIRST = 1_000_000  # the priority of the first trial
 NUMBER = {"trial": "[0-9]+"}  # a trial's wildcard
+SHOWN = 15  # lines of the log of the first trial that failed
 WARM = "ML_EXPERIMENT_WARM"  # where an executor keeps warm servers: boot/warm.sh
 
 
@@ -115,6 +117,12 @@ class TrialRule(StepRule):
         """What a trial tries, or the line that its shell runs instead."""
         try:
             suggested = self._suggested(job)
+        except TrialsFailedError as error:
+            log = self.plan.log(replace(job, trial=error.first))
+            end = last_lines(self.plan.folder / log, SHOWN)
+            return launch.no_trial(
+                self.plan, job, f"{error}\nits log is {log} and ends with\n{end}"
+            )
         except MLExperimentError as error:
             return launch.no_trial(self.plan, job, str(error))
         if suggested is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
 import sys
 from collections.abc import Sequence
 
@@ -95,6 +96,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _speak_any_character() -> None:
+    """Where the terminal's encoding has no `·` a `?` is shown."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -103,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.snakemake = theirs
     if theirs and options.command not in ("run", "env"):
         parser().error("only `run` takes words for Snakemake behind --")
+    _speak_any_character()
     gc.disable()  # a short process that makes no garbage: a tenth of the time of `status`
     from ml_experiment.errors import MLExperimentError
 

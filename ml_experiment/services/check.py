@@ -163,7 +163,7 @@ def _problem(loaded: Loaded, step: StepPlan, what: str, *below: str) -> Problem:
 
 def _dry_run(words: Sequence[str], folder: Path) -> str | None:
     """What Snakemake says against the workflow, or None."""
-    quiet = [*words[:3], "--quiet", "rules", "progress", "host", *words[3:]]
+    quiet = run.quietly(words, "rules", "progress", "host")
     done = subprocess.run(quiet, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return None

@@ -50,11 +50,17 @@ def command(
     return words
 
 
+def quietly(words: Sequence[str], *what: str) -> list[str]:
+    """Snakemake's words, of which it is to say less."""
+    at = words.index("snakemake") + 1
+    return [*words[:at], "--quiet", *what, *words[at:]]
+
+
 def execute(words: Sequence[str], *, live: bool) -> None:
     """Become Snakemake, so that signals and the exit code are its own."""
     if live:
         os.environ["ML_EXPERIMENT_DISPLAY"] = "live"
-        words = [*words[:3], "--quiet", "all", *words[3:]]
+        words = quietly(words, "all")
     sys.stdout.flush()
     sys.stderr.flush()
     os.execv(words[0], list(words))  # noqa: S606  # no shell is wanted here

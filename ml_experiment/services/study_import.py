@@ -12,7 +12,6 @@ from ml_experiment.errors import UserError
 from ml_experiment.hashing import canonical
 from ml_experiment.placeholders import as_text
 from ml_experiment.plan import Plan, StepPlan
-from ml_experiment.sampling import possible
 from ml_experiment.services import study_edits
 from ml_experiment.services.studies import cases, chosen, studies
 from ml_experiment.services.study_edits import Change
@@ -211,7 +210,7 @@ def placed(
         if not there:
             parents = ", ".join(parent for parent, _ in parameter.when)
             return {}, f"{name} does not exist here with what {parents} is"
-        if not possible(parameter, value):
+        if not parameter.has(value):
             return {}, f"{name} is not {_allowed(parameter)}"
         every[name] = value
     drawn = {p.name: every[p.name] for p in parameters if p.name in params and p.kind != "fixed"}

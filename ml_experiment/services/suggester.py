@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 from ml_experiment.adapters.kernels import pinned
@@ -47,8 +48,20 @@ class Studies:
         except MLExperimentError as error:
             self.askers.pop(study, None)
             return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001  # of a sampler, a pruner, a function of the project
+            self.askers.pop(study, None)
+            return {"error": f"its sampler or its space fails: {_told(error)}"}
         said = {"params": suggestion.params, "state": suggestion.state}
         return {"by": self.by, "pruning": suggestion.pruning, **said}
+
+
+def _told(error: Exception) -> str:
+    """An exception, and where in the project it comes from, if it does."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = os.path.join(os.getcwd(), "")
+    inside = [f for f in frames if f.filename.startswith(own) and "-packages" not in f.filename]
+    where = f" ({inside[-1].filename.removeprefix(own)}:{inside[-1].lineno})" if inside else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def main() -> None:

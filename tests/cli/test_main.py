@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 
 import pytest
 
@@ -34,3 +36,14 @@ def test_what_the_machine_refuses_is_a_sentence(
     monkeypatch.setattr(commands, "status", refused)
     assert main.main(["status"]) == code
     assert capsys.readouterr().err == said
+
+
+def test_a_terminal_without_our_characters_gets_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+    monkeypatch.setattr(commands, "status", lambda _: min(0, sys.stdout.write("a · b\n")))
+    assert main.main(["status"]) == 0
+    sys.stdout.flush()
+    assert written.getvalue() == b"a ? b\n"

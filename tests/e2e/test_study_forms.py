@@ -429,6 +429,45 @@ def test_check_asks_optuna_for_sampler_and_pruner(make: Make) -> None:
     assert "experiment.yaml:5: studies.tune: the sampler tpe: " in done.stderr
 
 
+def test_what_no_study_can_be_is_told_at_once(make: Make) -> None:
+    more = (
+        "trials: 2, enqueue: [{x: 0}, {x: 1}, {x: 0.5}], stop: {},"
+        " constraints: {loss: {min: 1, max: 0}, acc: {}, f1: {max: .nan}},"
+        " sampler: {tpe: {constraints_func: 1, n_startup_trials: 1}}"
+    )
+    done = make(BAD.replace("trials: 6", more), fit_py=FIT).ours("check")
+    assert done.returncode == 2
+    assert "more points than the 2 trials" in done.stderr
+    assert "nothing that ends it" in done.stderr
+    assert "constraints.loss: the bounds are the wrong way round" in done.stderr
+    assert done.stderr.count("no bound") == 2
+    assert "a sampler's constraints_func follows from the study's `constraints`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("{tpe: {n_startup_trials: abc}}", "its sampler or its space fails: TypeError"),
+        ('{"fit:smp": {}}', "RuntimeError: not today (fit.py:"),
+    ],
+)
+def test_whatever_a_sampler_raises_is_a_sentence(make: Make, options: str, told: str) -> None:
+    text = BAD.replace("trials: 6", f"trials: 6, sampler: {options}")
+    project = make(text, fit_py=f"{FIT}\n\ndef smp(seed):\n    raise RuntimeError('not today')\n")
+    done = project.ours("check")
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_first_window_that_fails_shows_how(make: Make) -> None:
+    done = make(BAD, fit_py="def fit(model, x):\n    1 / 0\n").ours("run")
+    assert done.returncode == 1
+    assert "all 2 trials so far have failed, the first is trial 0" in done.stderr
+    assert "its log is logs/tune/trial-00000.log and ends with" in done.stderr
+    assert "ZeroDivisionError: division by zero" in done.stderr
+
+
 def test_all_trials_failed(make: Make) -> None:
     project = make(BAD.replace("window: 2", "window: 6"), fit_py="def fit(model, x):\n    1 / 0\n")
     done = project.ours("run")
