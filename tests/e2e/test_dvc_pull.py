@@ -88,3 +88,14 @@ def test_another_lock(project: Path) -> None:
     assert "DVC knows no such remote" in call(
         project, "ml-experiment", "pull", "--remote", "nosuch", code=2
     )
+
+
+def test_a_stage_that_never_ran_keeps_nothing_from_coming(project: Path) -> None:
+    edit(project, "steps:", 'steps:\n  later: {run: "touch {outputs.x}", outputs: {x: x.txt}}')
+    call(project, "ml-experiment", "dvc")
+    seed = seed_of(project)
+    shutil.rmtree(project / PARTS)
+    call(project, "ml-experiment", "pull")
+    assert (project / PARTS / "small.bin").exists()
+    assert seed_of(project) == seed
+    assert to_run(project) == {"later"}

@@ -64,6 +64,13 @@ class StepSampler(optunahub.samplers.SimpleBaseSampler):
         x = best["x"] + self._width * (0.5 - trial.number % 3 / 2)
         return {"x": min(1.0, max(0.0, x)), "n": best["n"]}
 """
+HIDING = """\
+name: hiding
+steps:
+  fit: {call: "fit:fit", metrics: metrics.json}
+studies:
+  tune: {step: fit, space: {x: {float: [0, 1]}}, objectives: {loss: minimize}, trials: 2}
+"""
 LOADED = """\
 import optunahub
 
@@ -131,3 +138,13 @@ def test_a_sampler_of_optunahub(law: Make, tmp_path: Path) -> None:
     best = min(trials[:9], key=lambda row: float(row["loss"]))  # that the last one was told
     assert trials[11]["n"] == best["n"]
     assert trials[11]["x"] == str(max(0.0, float(best["x"]) - 0.2))
+
+
+def test_no_module_of_the_project_takes_the_place_of_one_that_is_needed(make: Make) -> None:
+    """Python has the folder that it is started in first, unless it is told not to."""
+    project = make(HIDING, fit_py="def fit(x):\n    return {'loss': x}\n")
+    for name in ("calendar", "optuna", "yaml", "select"):
+        project.write(f"{name}.py", "raise SystemExit('this one is not meant')\n")
+    for words in (("check",), ("run", "-n"), ("run",)):
+        done = project.ours(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
