@@ -94,7 +94,8 @@ def test_a_stage_that_never_ran_keeps_nothing_from_coming(project: Path) -> None
     edit(project, "steps:", 'steps:\n  later: {run: "touch {outputs.x}", outputs: {x: x.txt}}')
     call(project, "ml-experiment", "dvc")
     seed = seed_of(project)
-    shutil.rmtree(project / PARTS)
+    for gone in (PARTS, ".ml_experiment", ".dvc/cache"):
+        shutil.rmtree(project / gone)
     call(project, "ml-experiment", "pull")
     assert (project / PARTS / "small.bin").exists()
     assert seed_of(project) == seed
