@@ -10,6 +10,7 @@ from typing import Any
 
 from ml_experiment import space
 from ml_experiment.errors import did_you_mean
+from ml_experiment.hashing import canonical
 from ml_experiment.model import Study, Tuning
 from ml_experiment.search import Search
 from ml_experiment.sources import Code
@@ -179,6 +180,7 @@ class Sampling:
             self.problem(path, what, hint="remove it, or declare the space")
             return
         for index, point in enumerate(search.enqueued):
+            self._possible(search, point, (*path, str(index)))
             for name, value in point.items():
                 place = (*path, str(index), name)
                 if name not in known or known[name].kind == "fixed":
@@ -187,6 +189,17 @@ class Sampling:
                     self.problem(place, "nothing that is searched", value=name, hint=hint)
                 elif not known[name].has(value):
                     self.problem(place, "not in the space", value=value)
+
+    def _possible(self, search: Search, point: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        """Whether an enqueued point has a value for what does not exist with another of its values."""
+        known = {parameter.name: parameter for parameter in search.parameters}
+        for name in filter(known.get, point):
+            for parent, values in known[name].when:
+                allowed = [canonical(value) for value in values]
+                if parent in point and canonical(point[parent]) not in allowed:
+                    what = f"{name} is there only with another {parent}"
+                    expected = ", ".join(allowed)
+                    self.problem((*path, name), what, value=point[parent], expected=expected)
 
     def _ends(self, study: Study, name: str) -> None:
         """Bounds and targets that are none."""

@@ -20,6 +20,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, SuccessiveHalvingPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ml_experiment.adapters.optuna_samplers import check_options
 from ml_experiment.errors import UserError, did_you_mean
 from ml_experiment.search import Result, Search
 
@@ -159,6 +160,7 @@ def made(name: str, options: Mapping[str, Any]) -> BasePruner:
             given["wrapped_pruner"] = _wrapped(given.get("wrapped_pruner"))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            check_options(f"the pruner {name}", _class(name), given)
             pruner: BasePruner = _class(name)(**given)
     except (TypeError, ValueError) as error:
         raise UserError(f"the pruner {name}: {error}") from None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -82,7 +83,9 @@ def made(
             warnings.simplefilter("ignore")
             if search.sampler == "qmc":
                 return _Points(search.parameters, **options)
-            return _class(search.sampler)(**options)
+            sampler = _class(search.sampler)
+            check_options(f"the sampler {search.sampler}", sampler, search.options)
+            return sampler(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"the sampler {search.sampler}: {error}") from None
     except ImportError as error:
@@ -121,6 +124,20 @@ def _class(name: str) -> Callable[..., BaseSampler]:
     except (ImportError, AttributeError) as error:
         raise UserError(f"no such sampler: {error}", value=name) from None
     return found
+
+
+def check_options(what: str, made: Callable[..., Any], options: Iterable[str]) -> None:
+    """Raise UserError for an option that a sampler or pruner does not have, with the nearest it has."""
+    try:
+        known = inspect.signature(made).parameters
+    except ValueError:  # of what is not written in Python
+        return
+    if any(each.kind is each.VAR_KEYWORD for each in known.values()):
+        return
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        hint = did_you_mean(unknown, set(known) - {"seed"})
+        raise UserError(f"{what}: unexpected keyword argument '{unknown}'", hint=hint)
 
 
 def _grid(parameters: Sequence[Parameter]) -> dict[str, list[Any]]:

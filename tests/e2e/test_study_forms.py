@@ -408,8 +408,8 @@ studies:
     ("change", "told"),
     [
         (("{loss:", "{los:"), "the metrics have no such value|did you mean loss"),
-        (("trials: 6", "trials: 6, sampler: {tpe: {n_startup: 3}}"), "unexpected keyword argument 'n_startup'"),
-        (("trials: 6", "trials: 6, pruner: {median: {startup: 3}}"), "unexpected keyword argument 'startup'"),
+        (("trials: 6", "trials: 6, sampler: {tpe: {n_startup: 3}}"), "unexpected keyword argument 'n_startup'|did you mean n_startup_trials?"),
+        (("trials: 6", "trials: 6, pruner: {median: {startup: 3}}"), "unexpected keyword argument 'startup'|n_startup_trials"),
         (("trials: 6", "trials: 6, sampler: {tpe: {consider_prior: true}}"), "does nothing any more"),
     ],
 )  # fmt: skip
@@ -427,6 +427,16 @@ def test_check_asks_optuna_for_sampler_and_pruner(make: Make) -> None:
     done = make(text, fit_py=FIT).ours("check")
     assert done.returncode == 2
     assert "experiment.yaml:5: studies.tune: the sampler tpe: " in done.stderr
+
+
+def test_an_enqueued_point_that_cannot_be(make: Make) -> None:
+    space = "k: [a, b], x: {float: [0, 1], when: {k: a}}"
+    text = BAD.replace("x: {float: [0, 1]}", space).replace(
+        "trials: 6", "trials: 6, enqueue: [{k: b, x: 0.3}, {k: a, x: 0.3}, {x: 0.3}]"
+    )
+    done = make(text, fit_py="def fit(model, k, x=0):\n    return {'loss': x}\n").ours("check")
+    assert done.returncode == 2
+    assert done.stderr.count("x is there only with another k") == 1
 
 
 def test_what_no_study_can_be_is_told_at_once(make: Make) -> None:
