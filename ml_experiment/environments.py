@@ -132,6 +132,12 @@ class Lock:
     registry: str | None = None
     packages: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Raise TypeError where a part is none: somebody may have edited the file."""
+        for part in (self.base, self.sources, self.packages):
+            if not isinstance(part, Mapping):
+                raise TypeError(f"an object is expected, not {part!r}")
+
     def text(self) -> str:
         """The one text of this lock."""
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
@@ -232,8 +238,7 @@ def read(workspace: Path, name: str) -> Lock | None:
     """
     file = workspace / FOLDER / name / LOCK
     try:
-        data = json.loads(file.read_text("utf-8"))
-        return Lock(**data)
+        return Lock(**json.loads(file.read_text("utf-8")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

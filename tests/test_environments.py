@@ -95,7 +95,10 @@ def test_a_lock_without_an_image_is_not_ready(tmp_path: Path) -> None:
     assert environments.why_not(tmp_path, "x") is not None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"what": 1}'])
+EDITED = '{"base": null, "platform": "linux/amd64", "sources": null}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"what": 1}', EDITED])
 def test_something_else_is_no_lock(text: str, tmp_path: Path) -> None:
     folder(tmp_path, image_lock=text)
     with pytest.raises(MLExperimentError, match=r"not an image\.lock"):
