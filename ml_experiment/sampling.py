@@ -180,7 +180,7 @@ class Sampling:
             self.problem(path, what, hint="remove it, or declare the space")
             return
         for index, point in enumerate(search.enqueued):
-            self._possible(search, point, (*path, str(index)))
+            self._possible(known, point, (*path, str(index)))
             for name, value in point.items():
                 place = (*path, str(index), name)
                 if name not in known or known[name].kind == "fixed":
@@ -190,9 +190,10 @@ class Sampling:
                 elif not known[name].has(value):
                     self.problem(place, "not in the space", value=value)
 
-    def _possible(self, search: Search, point: Mapping[str, Any], path: tuple[str, ...]) -> None:
+    def _possible(
+        self, known: Mapping[str, Parameter], point: Mapping[str, Any], path: tuple[str, ...]
+    ) -> None:
         """Whether an enqueued point has a value for what does not exist with another of its values."""
-        known = {parameter.name: parameter for parameter in search.parameters}
         for name in filter(known.get, point):
             for parent, values in known[name].when:
                 allowed = [canonical(value) for value in values]

@@ -81,10 +81,10 @@ def made(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if search.sampler == "qmc":
-                return _Points(search.parameters, **options)
             sampler = _class(search.sampler)
             check_options(f"the sampler {search.sampler}", sampler, search.options)
+            if search.sampler == "qmc":
+                return _Points(search.parameters, **options)
             return sampler(**options)
     except (TypeError, ValueError) as error:
         raise UserError(f"the sampler {search.sampler}: {error}") from None

@@ -91,7 +91,7 @@ class Request:
         if other:
             names = ", ".join(sorted(other))
             raise RefusedError("its environment is not that of its imports: %s" % names)
-        if _head("/proc/%d/limits" % self.pid) != _head("/proc/self/limits"):
+        if _content("/proc/%d/limits" % self.pid) != _content("/proc/self/limits"):
             raise RefusedError("it has other limits (ulimit) than the server")
         for number in range(3):
             self._check_stream(number)
@@ -349,10 +349,11 @@ def _is_of_program(name: str, value: str) -> bool:
 
 
 def _is_read(name: str) -> bool:
-    """Whether a library may have read a variable when it was imported, as it read no other of these.
+    """Whether a library may have read a variable when it was imported.
 
-    GPUs are looked for when they are first used, and a folder for temporary files is too; what
-    starts a server early (launch.warm_up) does not have Snakemake's variables for that.
+    Ours are read by nobody else. GPUs are looked for when they are first used, and so is a folder
+    for temporary files: a server that was started early (launch.warm_up) lacks Snakemake's variables
+    for that.
     """
     return not name.startswith(("ML_EXPERIMENT_", "BASH_FUNC_")) and name not in _UNREAD
 
@@ -383,7 +384,7 @@ def _flags(pid: int, number: int) -> int:
         return int(next(line for line in stream if line.startswith("flags:")).split()[1], 8)
 
 
-def _head(path: str) -> str:
+def _content(path: str) -> str:
     with open(path, encoding="ascii") as stream:
         return stream.read()
 
